@@ -29,11 +29,12 @@ class Platform:
     stack: Any
     buckets: Path
     files: Path = Path()
+    token: str = ""  # the API key of its clients; "": the stack's own
 
     def client(self, token: str = "", org_id: str = "") -> Client:
         from agentflow_sdk import NO_RETRY, Client
 
-        return Client(self.stack.grpc, token or self.stack.dev_key, org_id, retry=NO_RETRY)
+        return Client(self.stack.grpc, token or self.token or self.stack.dev_key, org_id, retry=NO_RETRY)
 
     def make_key(self, permissions: str, org: str = "default") -> str:
         """A new API key, as an administrator makes one."""
@@ -48,7 +49,7 @@ class Platform:
         """
         env = {
             "AGENTFLOW_ENDPOINT": self.stack.grpc,
-            "AGENTFLOW_TOKEN": token or self.stack.dev_key,
+            "AGENTFLOW_TOKEN": token or self.token or self.stack.dev_key,
             "AGENTFLOW_CLI_CONFIG": os.devnull,
             "COLUMNS": "200",
         }
@@ -76,7 +77,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     buckets = buckets_in(folder)
     files = folder / "files"
     files.mkdir()
-    with running_stack(folder / "data", **options(buckets, files)) as stack:
+    tools = str(Path(__file__).with_name("predecessor_tools.py"))
+    with running_stack(folder / "data", load=[tools], **options(buckets, files)) as stack:
         yield Platform(stack, buckets, files)
 
 

@@ -43,6 +43,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "content_moderation": {"key": "insult.txt"},
     "cost_optimised": {"document_key": "examples/data/vendor_review.md"},
     "document_analysis": {"document_key": "examples/data/vendor_review.md"},
+    "digest": {"text": "Three boats came in before noon.\n\n" * 30},
     "hierarchical_summary": {"document_key": "examples/data/vendor_review.md"},
     "long_answer": {"document": "examples/data/vendor_review.md"},
     "map_reduce": {"document_key": "examples/data/vendor_review.pdf"},

@@ -129,11 +129,11 @@ def text_inputs(definition: str) -> frozenset[str]:
 
 
 def parse_inputs(pairs: Iterable[str], whole: str = "", strings: Container[str] = ()) -> dict[str, Any]:
-    """Returns the inputs of `--inputs-json` (or `@file`), and over them those of `--input key=value`.
+    """Returns the inputs of `--inputs` (or `@file`), and over them those of `--input key=value`.
 
     An input that is named in `strings` stays a text even if it looks like JSON.
     """
-    out: dict[str, Any] = json_object(whole, "--inputs-json") if whole else {}
+    out: dict[str, Any] = json_object(whole, "--inputs") if whole else {}
     for pair in pairs:
         key, value = split_pair(pair, "--input")
         if value.startswith("@@"):

@@ -181,3 +181,18 @@ def test_engine_16_built_in_tools_say_what_they_take() -> None:
         assert item["unchecked"] == [], item["name"]
         assert item["schema"]["type"] == "object"
     assert KNOWN["tool", "note"].unchecked() == ["delay"]
+
+
+def test_an_argument_may_have_a_second_name_but_is_given_once() -> None:
+    schema = {"type": "object", "properties": {"content": {}}, "required": ["content"], "additionalProperties": False}
+    put = {("tool", "put"): Signature(schema, (), {"body": "content"})}
+
+    def found(args: dict[str, Any]) -> list[str]:
+        node = {"id": "a", "type": "tool", "config": {"tool_name": "put", "tool_args": args}}
+        return [
+            text for _, text, _ in tool_arguments.findings(parse_dict({"name": "w", "dag": {"nodes": [node]}}), put)
+        ]
+
+    assert found({"body": "x"}) == found({"content": "x"}) == []
+    assert found({}) == ["tool 'put' needs the argument 'content'"]
+    assert found({"content": "x", "body": "y"}) == ["'content' and 'body' are the same argument of tool 'put'"]

@@ -60,6 +60,31 @@ async def test_result_merger_ignores_skipped_branches() -> None:
     assert (await call("result_merger", results=[[1], [2]]))["merged"] == [1, 2]
 
 
+async def test_result_merger_by_priority_lets_the_first_branch_win_field_by_field() -> None:
+    branches = {"simple": {"text": "s", "model": None}, "complex": None, "routing": {"model": "m", "text": "r"}}
+    made = await call("result_merger", strategy="priority", **branches)
+    assert (made["merged"], made["text"]) == ({"text": "r", "model": "m"}, "r")  # by name
+    made = await call("result_merger", strategy="priority", priority=["complex", "simple", "absent"], **branches)
+    assert (made["merged"], made["sources"]) == ({"text": "s", "model": "m"}, ["simple", "routing"])
+    mixed = await call("result_merger", strategy="priority", results={"b": {"x": 1}, "a": "text"})
+    assert (mixed["merged"], mixed["count"]) == ("text", 2)
+
+
+async def test_result_combiner_as_json() -> None:
+    made = await call("result_combiner", format="json", english={"text": "Hello"}, spanish=None)
+    assert (made["text"], made["skipped"]) == ('{"english":{"text":"Hello"}}', ["spanish"])
+
+
+async def test_an_object_that_has_a_text_is_taken_for_the_text() -> None:
+    assert (await call("text_splitter", text={"text": "a b"}))["chunks"] == ["a b"]
+    assert (await call("text_stats", text={"summary": "a b"}))["words"] == 2
+    plain = await call("complexity_router", text="One two three.", threshold=0.5)
+    assert await call("complexity_router", text={"content": "One two three."}, threshold=0.5) == plain
+    assert plain["complexity"] == plain["score"]
+    with pytest.raises(InvalidError, match="an object without a text"):
+        await call("text_stats", text={"pages": 3})
+
+
 async def test_result_combiner_orders_and_names_what_was_skipped() -> None:
     made = await call(
         "result_combiner",

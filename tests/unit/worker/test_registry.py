@@ -269,3 +269,16 @@ async def test_an_error_that_says_nothing_ends_with_its_name(error: type[Excepti
     with pytest.raises(AgentFlowError) as caught:
         await invoke(registered(breaks), {}, context())
     assert caught.value.message == f"f {told}"
+
+
+def test_an_argument_can_be_given_under_another_name_and_its_own_name_wins() -> None:
+    @tool("put", aliases={"body": "content"})
+    def put(content: str, key: str = "") -> None:
+        """Stores it."""
+
+    item = Registry().add(put)
+    assert item.by_own_names({"body": "b", "key": "k"}) == {"content": "b", "key": "k"}
+    assert item.by_own_names({"body": "b", "content": "c"}) == {"content": "c"}
+    assert item.by_own_names({"key": "k"}) == {"key": "k"}
+    with pytest.raises(InvalidError, match=r"\['other'\] are not arguments"):
+        tool("put", aliases={"body": "other"})(put)

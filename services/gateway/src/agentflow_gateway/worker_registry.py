@@ -33,6 +33,8 @@ class Offer(msgspec.Struct, frozen=True):
     built_in: bool = False
     offered_at: int = 0  # ms since the epoch
     unchecked: tuple[str, ...] | None = None  # see tool_arguments.Signature
+    aliases: dict[str, str] = {}
+    branches: str = ""
 
 
 class Registry:
@@ -80,7 +82,7 @@ class Registry:
         signatures = self._signatures  # a change meanwhile begins another
         for offer in await asyncio.gather(*(self._offer(*place) for place in unread)):
             if offer is not None:
-                signatures[offer.kind, offer.name] = Signature(offer.schema, offer.unchecked)
+                signatures[offer.kind, offer.name] = msgspec.convert(offer, Signature, from_attributes=True)
         return {place: signatures[place] for place in called if place in signatures}
 
     def fits(self, digest: str) -> bool:

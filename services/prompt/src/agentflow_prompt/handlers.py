@@ -105,6 +105,7 @@ class Handlers:
             fix = f"ask for at most {REFS_MAX:,} at once"
             raise InvalidError.at("refs", f"{len(request.refs):,} prompt references are too many", fix)
         pinned: dict[str, str] = {}
+        required: dict[str, tuple[str, ...]] = {}
         missing: list[str] = []
         for ref in dict.fromkeys(request.refs):
             version = await self._lookup(request.org, ref)
@@ -112,7 +113,9 @@ class Handlers:
                 missing.append(ref)
             else:
                 pinned[ref] = f"{version.name}@{version.version}"
-        return rpc.ResolvePromptsReply(pinned=pinned, missing=tuple(missing))
+                if request.with_required:
+                    required[ref] = await self._off_loop(functools.partial(self._required, version))
+        return rpc.ResolvePromptsReply(pinned=pinned, missing=tuple(missing), required=required)
 
     async def render(self, request: rpc.RenderRequest) -> rpc.RenderReply:
         ids.check_token(request.org, "org")
@@ -127,9 +130,7 @@ class Handlers:
 
     def _render(self, version: PromptVersion, request: rpc.RenderRequest) -> rpc.RenderReply:
         ref = f"{version.name}@{version.version}"
-        compiled = self._compiled.find(version.sha256)
-        if compiled is None:
-            compiled = self._compiled.put(version.sha256, machine.compile_prompt(version.template, version.system))
+        compiled = self._compile(version)
         machine.check_inputs(ref, request.inputs, version.inputs_schema, compiled.required)
         system = machine.render(ref, "system", compiled.system, request.inputs) if compiled.system else ""
         return rpc.RenderReply(
@@ -140,6 +141,18 @@ class Handlers:
             max_output_tokens=version.max_output_tokens,
             temperature=version.temperature,
         )
+
+    def _compile(self, version: PromptVersion) -> Compiled:
+        compiled = self._compiled.find(version.sha256)
+        if compiled is not None:
+            return compiled
+        return self._compiled.put(version.sha256, machine.compile_prompt(version.template, version.system))
+
+    def _required(self, version: PromptVersion) -> tuple[str, ...]:
+        """Returns the inputs that a version can't do without: by its schema, or by its template."""
+        if version.inputs_schema:
+            return tuple(version.inputs_schema.get("required", ()))
+        return tuple(sorted(self._compile(version).required))
 
     async def _lookup(self, org: str, ref: str) -> PromptVersion | None:
         try:

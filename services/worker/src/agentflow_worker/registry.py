@@ -15,8 +15,8 @@ import logging
 import re
 import sys
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -70,6 +70,8 @@ class Registration:
     context_parameter: str | None  # the argument that receives the StepContext
     open_ended: bool  # it takes any further arguments by name
     doc: str
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other names of arguments, each with the name here
+    branches: str = ""  # the argument that gets the outputs of the steps before, if the definition gives none
     _adapter: list[TypeAdapter[dict[str, Any]]] = field(default_factory=list, repr=False, compare=False)
     _schema: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
@@ -96,6 +98,13 @@ class Registration:
             if not parameter.required and isinstance(parameter.default, str | int | float | bool | None):
                 schema.get("properties", {}).get(parameter.name, {}).setdefault("default", parameter.default)
         return schema
+
+    def by_own_names(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Returns the inputs under the names of the arguments. An argument's own name wins over an alias."""
+        if inputs.keys().isdisjoint(self.aliases):
+            return inputs
+        renamed = {own: inputs[name] for name, own in self.aliases.items() if name in inputs}
+        return {**renamed, **{name: value for name, value in inputs.items() if name not in self.aliases}}
 
     def unchecked(self) -> list[str]:
         """Returns arguments that are converted by code of their type, which the schema does not describe."""
@@ -124,26 +133,42 @@ def _runs_code(part: Any, named: dict[str, Any], seen: frozenset[str] = frozense
 
 
 def tool(
-    name: str | None = None, *, idempotent: bool = False, reveal: tuple[str, ...] = ()
+    name: str | None = None,
+    *,
+    idempotent: bool = False,
+    reveal: tuple[str, ...] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> Callable[[CallableT], CallableT]:
     """Makes a callable usable as `type: tool`.
 
     Tools touch the world: say `idempotent=True` if repeating does no harm.
+
+    aliases: other names under which a definition may give an argument.
     """
-    return _mark("tool", name, idempotent, reveal)
+    return _mark("tool", name, idempotent, reveal, aliases or {}, "")
 
 
-def function(name: str | None = None, *, reveal: tuple[str, ...] = ()) -> Callable[[CallableT], CallableT]:
+def function(
+    name: str | None = None, *, reveal: tuple[str, ...] = (), branches: str = ""
+) -> Callable[[CallableT], CallableT]:
     """Makes a callable usable as `type: function`.
 
     Functions compute; they are idempotent by definition.
+
+    branches: the argument that gets the outputs of the steps before, by their ids, if a definition gives no argument.
     """
-    return _mark("function", name, True, reveal)
+    return _mark("function", name, True, reveal, {}, branches)
 
 
-def _mark(kind: Kind, name: str | None, idempotent: bool, reveal: tuple[str, ...]) -> Callable[[CallableT], CallableT]:
+def _mark(
+    kind: Kind, name: str | None, idempotent: bool, reveal: tuple[str, ...], aliases: Mapping[str, str], branches: str
+) -> Callable[[CallableT], CallableT]:
     def mark(call: CallableT) -> CallableT:
-        setattr(call, _MARK, _inspect(kind, name or call.__name__, call, idempotent, reveal))
+        made = _inspect(kind, name or call.__name__, call, idempotent, reveal)
+        known = {parameter.name for parameter in made.parameters}
+        if strangers := {*aliases.values(), *([branches] if branches else [])} - known:
+            raise InvalidError(f"{kind} {made.name}: {sorted(strangers)} are not arguments")
+        setattr(call, _MARK, replace(made, aliases=dict(aliases), branches=branches))
         return call
 
     return mark
@@ -254,7 +279,7 @@ class Registry:
 
     def describe(self) -> list[dict[str, Any]]:
         """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked,
-        doc, built_in.
+        doc, built_in, aliases, branches.
 
         They are sorted by kind and name.
         """
@@ -268,6 +293,8 @@ class Registry:
                 "unchecked": item.unchecked(),
                 "doc": item.doc,
                 "built_in": item.call.__module__.partition(".")[0] == _OWN_PACKAGE,
+                "aliases": dict(item.aliases),
+                "branches": item.branches,
             }
             for _, item in sorted(self._items.items())
         ]

@@ -66,6 +66,7 @@ def register(client: Client, file: File, output: Output = Format.TABLE) -> None:
 
 def _validate_here(text: str) -> Validation:
     from agentflow_common.definition.checks import tool_arguments
+    from agentflow_common.definition.edge_arguments import completed
     from agentflow_common.definition.parse import parse_dict
     from agentflow_common.definition.yaml_text import load
     from agentflow_common.errors import InvalidError
@@ -76,7 +77,9 @@ def _validate_here(text: str) -> Validation:
         definition = parse_dict(data, lines)
     except InvalidError as error:
         return Validation(False, tuple(Problem(p.place, p.message, p.fix) for p in error.problems))
-    findings = tool_arguments.findings(definition, _built_in())
+    known = _built_in()
+    definition = completed(definition, {place: signature.needs() for place, signature in known.items()})
+    findings = tool_arguments.findings(definition, known)
     problems = [Problem(tool_arguments.place_of(path, lines), message, fix) for path, message, fix in findings]
     if problems:
         return Validation(False, tuple(problems))
@@ -104,14 +107,15 @@ def _not_built_in(text: str) -> Iterator[str]:
 
 def _built_in() -> dict[tuple[str, str], Signature]:
     """Returns the signatures of the built-in tools and functions; none where no worker is installed."""
+    from msgspec import convert
+
     from agentflow_common.definition.checks.tool_arguments import Signature
 
     try:
         from agentflow_worker.registry import built_in_registry
     except ImportError:
         return {}
-    offers = built_in_registry().describe()
-    return {(o["kind"], o["name"]): Signature(o["schema"], tuple(o["unchecked"])) for o in offers}
+    return {(offer["kind"], offer["name"]): convert(offer, Signature) for offer in built_in_registry().describe()}
 
 
 def add_to(app: RemoteGroup) -> None:

@@ -35,7 +35,9 @@ def submit(
             "--input", "-i", metavar="KEY=VALUE", help="An input; numbers and JSON are read as such; @file for text."
         ),
     ] = None,
-    inputs_json: Annotated[str, option("All inputs as a JSON object, or @file.")] = "",
+    inputs_json: Annotated[
+        str, typer.Option("--inputs", "--inputs-json", metavar="JSON", help="All inputs as a JSON object, or @file.")
+    ] = "",
     budget_cents: Annotated[
         int | None, option("At most this many cents for the run's model calls.", min=1, max=100_000_000)
     ] = None,

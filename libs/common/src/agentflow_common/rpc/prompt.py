@@ -61,6 +61,7 @@ class ListPromptsReply(Message, frozen=True):
 class ResolvePromptsRequest(Message, frozen=True):
     org: str
     refs: tuple[str, ...]
+    with_required: bool = False  # asks for the inputs that each version requires
 
 
 class ResolvePromptsReply(Message, frozen=True):
@@ -68,6 +69,7 @@ class ResolvePromptsReply(Message, frozen=True):
 
     pinned: dict[str, str]  # ref -> `name@version`
     missing: tuple[str, ...] = ()  # refs that name nothing
+    required: dict[str, tuple[str, ...]] = {}  # ref -> the inputs that its version requires
 
 
 class RenderRequest(Message, frozen=True):

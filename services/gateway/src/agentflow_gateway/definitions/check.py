@@ -16,7 +16,7 @@ from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import limits
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.definitions import lookup, pin_subworkflows, unknown_names
+from agentflow_gateway.definitions import completion, lookup, pin_subworkflows, unknown_names
 from agentflow_gateway.store.definitions import DefinitionRow
 from agentflow_gateway.worker_registry import Registry
 
@@ -71,7 +71,7 @@ async def check(call: Call, source: Source, run: str = "") -> Checked:
     run: the run that the definition is for, which decides where a label has a canary.
     """
     try:
-        loaded, lines = await load(call, source, run)
+        loaded, lines = await load_completed(call, source, run)
     except InvalidDefinitionError as error:
         raise await _with_unknown_names(call, error, source) from None
     return await _check_loaded(call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
@@ -172,6 +172,15 @@ def _parse(data: dict[str, Any]) -> Loaded:
 @functools.lru_cache(maxsize=_PARSED_MAX)
 def _parse_json(encoded: bytes) -> Loaded:
     return _parse(msgspec.json.decode(encoded))
+
+
+async def load_completed(call: Call, source: Source, run: str = "") -> tuple[Loaded, Lines | None]:
+    """Returns what `load` does, with the arguments that the author left to the edges. See edge_arguments.py."""
+    loaded, lines = await load(call, source, run)
+    if source.ref:  # it was completed when it was registered
+        return loaded, lines
+    definition = await completion.complete(call, loaded.definition, lines)
+    return (loaded if definition is loaded.definition else loaded_of(definition)), lines
 
 
 def _parse_text(text: str) -> tuple[Loaded, Lines]:

@@ -24,5 +24,5 @@ async def _canonical(call: Call, source: Source | str) -> tuple[dict[str, Any], 
         registered = await definitions.is_registered(call, state.workflow, state.version, state.definition)
         title = f"{state.workflow}@{state.version}" + ("" if registered else ", not the registered definition")
         return state.definition, f"{source} ({title})"
-    loaded, _ = await definitions.load(call, source)
+    loaded, _ = await definitions.load_completed(call, source)
     return loaded.canonical, f"{loaded.definition.name}@{loaded.definition.version}"

@@ -9,6 +9,7 @@ import functools
 import re
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import Field
 
 from agentflow_common.errors import InvalidError
@@ -21,6 +22,7 @@ _PARAGRAPH: Final = re.compile(r"\n\s*\n+")
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+")
 
 Positive = Annotated[int, Field(ge=1)]
+Text = str | dict[str, Any]  # a text, or an object that has one
 
 
 # --- texts ---
@@ -28,21 +30,22 @@ Positive = Annotated[int, Field(ge=1)]
 
 @function("text_splitter")
 async def text_splitter(
-    text: str,
+    text: Text,
     chunk_size: Positive = 1000,
     overlap: Annotated[int, Field(ge=0)] = 0,
     by: Literal["paragraphs", "sentences", "characters"] = "paragraphs",
 ) -> dict[str, Any]:
     """Splits a text into chunks of at most `chunk_size` characters, at paragraph or sentence ends
-    where they fit.
+    where they fit. An object that has a text, such as a file's or a model's output, may take the place of the text.
 
     overlap: characters at a chunk's start that repeat the end of the one before (whole sentences
     for `sentences`). Returns {"chunks": [str], "count": n}. An empty text gives no chunk.
     """
     if overlap >= chunk_size:
         raise InvalidError(f"overlap ({overlap}) must be less than chunk_size ({chunk_size})", kind="invalid_arguments")
-    split = functools.partial(split_text, text, chunk_size, overlap, by)
-    chunks: list[str] = split() if len(text) < _THREAD_CHARS_MIN else await offload(split)
+    plain = _plain(text)
+    split = functools.partial(split_text, plain, chunk_size, overlap, by)
+    chunks: list[str] = split() if len(plain) < _THREAD_CHARS_MIN else await offload(split)
     if len(chunks) > CHUNKS_MAX:
         raise InvalidError(
             f"{len(chunks):,} chunks, the limit is {CHUNKS_MAX:,}: raise chunk_size", kind="too_many_chunks"
@@ -116,11 +119,12 @@ async def text_join(items: list[Any], separator: str = "\n\n", field: str = "tex
 
 
 @function("text_stats")
-async def text_stats(text: str) -> dict[str, Any]:
-    """Measures a text.
+async def text_stats(text: Text) -> dict[str, Any]:
+    """Measures a text, or that of an object.
 
     Returns {"characters", "words", "sentences", "lines", "average_sentence_words"}.
     """
+    text = _plain(text)
     words = len(text.split())
     sentences = len([part for part in _SENTENCE.split(text.strip()) if part])
     return {
@@ -135,20 +139,26 @@ async def text_stats(text: str) -> dict[str, Any]:
 # --- results ---
 
 
-@function("result_merger")
+@function("result_merger", branches="results")
 async def result_merger(
     results: list[Any] | dict[str, Any] | None = None,
-    strategy: Literal["auto", "deep", "concat", "first"] = "auto",
+    strategy: Literal["auto", "deep", "concat", "first", "priority"] = "auto",
+    priority: list[str] | None = None,
     **branches: Any,
 ) -> Any:
     """Merges the outputs of branches into one; a skipped branch is `null` and counts as absent.
 
     Give `results` as a list, or each branch as an argument of its own. `auto`: objects merge field
     by field (lists concatenate, the later scalar wins), lists concatenate, texts join; with mixed
-    kinds the items stay a list. `first`: the first branch that is there. Returns {"merged",
-    "count", "sources"?}, with `text` if the merged value is or has one.
+    kinds the items stay a list. `first`: the first branch that is there. `priority`: objects merge
+    field by field, and the branch with the higher priority wins; other kinds: the branch with the
+    highest priority. The branches of `priority` come first, in its order, and the others follow by
+    name. Returns {"merged", "count", "sources"?}, with `text` if the merged value is or has one.
     """
     named = {**(results if isinstance(results, dict) else {}), **branches}
+    if strategy == "priority":
+        first = dict.fromkeys(name for name in priority or () if name in named)
+        named = {name: named[name] for name in (*first, *sorted(named.keys() - first.keys()))}
     items = [*(results if isinstance(results, list) else []), *named.values()]
     present = [item for item in items if item is not None]
     merged = _merge(present, strategy)
@@ -166,12 +176,15 @@ async def result_merger(
 def _merge(present: list[Any], strategy: str) -> Any:
     if not present:
         return None
-    if strategy == "first":
+    objects = all(isinstance(item, dict) for item in present)
+    if strategy == "priority" and objects:
+        return functools.reduce(_filled, present)
+    if strategy in {"first", "priority"}:
         return present[0]
     if strategy == "concat":
         return [part for item in present for part in (item if isinstance(item, list) else [item])]
     merged: Any = present
-    if all(isinstance(item, dict) for item in present):
+    if objects:
         merged = functools.reduce(deep_merge, present)
     elif all(isinstance(item, list) for item in present):
         merged = [part for item in present for part in item]
@@ -196,21 +209,27 @@ def deep_merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-@function("result_combiner")
+def _filled(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    """Returns `a` with the fields of `b` that it lacks, or that are null in it."""
+    return {**b, **{key: value for key, value in a.items() if value is not None or key not in b}}
+
+
+@function("result_combiner", branches="results")
 async def result_combiner(
     results: list[Any] | dict[str, Any] | None = None,
     order: list[str] | None = None,
     keys: list[str] | None = None,
     separator: str = "\n\n",
     headings: bool = False,
+    format: Literal["text", "json"] = "text",  # noqa: A002  (the name that definitions use)
     **branches: Any,
 ) -> dict[str, Any]:
     """Puts branch outputs side by side in a known order; skipped branches (null) are left out and
     named.
 
     order: branch names, first to last (default: as given). keys: fields to keep of each object.
-    headings: writes the branch's name above its text. Returns {"results": {name: value}, "text":
-    joined texts, "count", "skipped": [names]}.
+    headings: writes the branch's name above its text. format: `json` makes `text` the results as
+    JSON. Returns {"results": {name: value}, "text": joined texts, "count", "skipped": [names]}.
     """
     named = {**_named(results), **branches}
     names = [name for name in (order or []) if name in named] + [name for name in named if name not in (order or [])]
@@ -225,7 +244,8 @@ async def result_combiner(
             texts.append(f"{name}:\n{text}" if headings else str(text))
         kept[name] = {key: value[key] for key in keys if key in value} if keys and isinstance(value, dict) else value
     skipped = [name for name in names if named[name] is None]
-    return {"results": kept, "text": separator.join(texts), "count": len(kept), "skipped": skipped}
+    joined = separator.join(texts) if format == "text" else msgspec.json.encode(kept).decode()
+    return {"results": kept, "text": joined, "count": len(kept), "skipped": skipped}
 
 
 @function("priority_merge")
@@ -249,13 +269,15 @@ async def priority_merge(
 
 
 @function("complexity_router")
-async def complexity_router(text: str, threshold: Annotated[float, Field(ge=0, le=1)] = 0.8) -> dict[str, Any]:
+async def complexity_router(text: Text, threshold: Annotated[float, Field(ge=0, le=1)] = 0.8) -> dict[str, Any]:
     """Scores how hard a text is (0..1) and names the route: `complex` from the threshold on, else
     `simple`.
 
-    The score grows with length, sentence length, long words and the variety of words. Returns
-    {"score", "route", "complex": bool, "threshold", "factors"}.
+    The score grows with length, sentence length, long words and the variety of words. An object that
+    has a text may take the place of the text. Returns {"complexity": the score, "score", "route",
+    "complex": bool, "threshold", "factors"}.
     """
+    text = _plain(text)
     words = re.findall(r"[^\W\d_]+", text.lower())
     sentences = [part for part in _SENTENCE.split(text.strip()) if part]
     n = len(words) or 1
@@ -268,6 +290,7 @@ async def complexity_router(text: str, threshold: Annotated[float, Field(ge=0, l
     weights = {"length": 0.35, "sentence_length": 0.25, "long_words": 0.25, "variety": 0.15}
     score = round(sum(weights[name] * value for name, value in factors.items()), 3)
     return {
+        "complexity": score,
         "score": score,
         "route": "complex" if score >= threshold else "simple",
         "complex": score >= threshold,
@@ -308,6 +331,16 @@ def _named(results: list[Any] | dict[str, Any] | None) -> dict[str, Any]:
     if isinstance(results, list):
         return {str(number): value for number, value in enumerate(results)}
     return results or {}
+
+
+def _plain(text: Text) -> str:
+    """Returns the text itself, or the one that an object has. Raises InvalidError if it has none."""
+    found = _text_of(text)
+    if isinstance(found, str):
+        return found
+    raise InvalidError(
+        "the argument `text` is an object without a text: name the field that has it", kind="invalid_arguments"
+    )
 
 
 def _text_of(value: Any, field: str = "text") -> Any:

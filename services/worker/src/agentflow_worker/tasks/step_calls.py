@@ -89,7 +89,9 @@ class StepCalls:
         registration = self._registry.get(task.kind, name)
         if task.config.get("state_args"):
             inputs = from_state(registration, inputs)
-        revealed = {*registration.reveal, *task.config.get("reveal", ())}
+        inputs = registration.by_own_names(inputs)
+        asked: tuple[str, ...] = task.config.get("reveal", ())
+        revealed = {*registration.reveal, *(registration.aliases.get(name, name) for name in asked)}
         if revealed:
             inputs = await self._reveal(attempt, inputs, revealed)
         attempt.blocking = not registration.is_async

@@ -62,7 +62,7 @@ async def s3_fetch(
     return {**output, "bucket": bucket, "key": key, "etag": stored.meta.get("e_tag") or ""}
 
 
-@tool("s3.put", idempotent=True, reveal=("bucket", "key"))
+@tool("s3.put", idempotent=True, reveal=("bucket", "key"), aliases={"body": "content"})
 async def s3_put(
     bucket: str,
     key: str,
@@ -73,7 +73,7 @@ async def s3_put(
 ) -> dict[str, Any]:
     """Stores a text, bytes as base64 (base64_encoded=true), or any other JSON value as JSON.
 
-    Repeating stores the same.
+    Repeating stores the same. `body` is another name of `content`.
 
     Returns {"bucket", "key", "bytes", "sha256", "etag"}.
     """

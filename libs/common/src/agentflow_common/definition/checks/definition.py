@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from typing import Any
 
 from agentflow_common.definition.checks.ends import end_findings
@@ -57,12 +57,16 @@ def _all(definition: Definition) -> Iterator[Finding]:
         return
     yield from _ids(definition)
     values = _Values(definition, index)
+    sources = {} if definition.graph is not None else dependencies(definition)
     of_parts = itertools.chain(
         _inputs(definition),
         _edges(definition, index),
         _policies(definition),
         run_lane_findings(definition),
-        *(_Node(number, node, index, values).findings() for number, node in enumerate(definition.dag.nodes)),
+        *(
+            _Node(number, node, index, values, [name for name, _ in sources.get(node.id, ())]).findings()
+            for number, node in enumerate(definition.dag.nodes)
+        ),
         values.check(("outputs",), definition.outputs),
         _parts_of_steps(definition, index),
         graph_findings(definition),
@@ -152,7 +156,10 @@ def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
 class _Node:
     """The problems of one node."""
 
-    def __init__(self, number: int, node: AnyNode, index: dict[str, int], values: _Values) -> None:
+    def __init__(
+        self, number: int, node: AnyNode, index: dict[str, int], values: _Values, sources: Collection[str]
+    ) -> None:
+        self._sources = sources  # the nodes that lead to it; none in a graph
         self._here: Place = ("dag", "nodes", number)
         self._node = node
         self._index = index
@@ -225,12 +232,16 @@ class _Node:
             if for_each and for_each not in given:
                 place = (*here, "config", "for_each")
                 yield place, f"{for_each!r} is not one of the inputs", suggest(for_each, given, "the inputs are")
-            if not given:
+            if not given and not self._takes_list_along_edge():
                 yield (
                     (*here, "config", "parallel"),
                     "a parallel node needs an input that is a list",
-                    "add it to `inputs`",
+                    "add it to `inputs`, or let one edge lead to the node",
                 )
+
+    def _takes_list_along_edge(self) -> bool:
+        """True if exactly one node leads to this one, so that its output is the list. See edge_arguments.py."""
+        return self._node.type in {"tool", "function", "llm"} and len(self._sources) == 1
 
     def _map(self, node: MapNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config

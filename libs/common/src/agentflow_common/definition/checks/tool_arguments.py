@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import hints
+from agentflow_common.definition.edge_arguments import Needs
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import Work, arguments
 from agentflow_common.definition.nodes.types import AnyNode
@@ -32,6 +33,12 @@ class Signature(msgspec.Struct, frozen=True):
     # arguments whose values the schema does not describe, because the worker's own code converts them;
     # None: the worker does not list them
     unchecked: tuple[str, ...] | None = None
+    aliases: dict[str, str] = {}  # other names of arguments, each with the argument's own
+    branches: str = ""  # the argument that gets the outputs of the steps before if none is given
+
+    def needs(self) -> Needs:
+        """Returns the arguments that a definition has to give."""
+        return Needs(tuple(self.schema.get("required", ())), self.branches, self.aliases)
 
 
 def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signature]) -> Iterator[Finding]:
@@ -65,8 +72,13 @@ def _of_work(
     given = arguments(work)
     own = f"{work.type}_args"
     listed = ", ".join(arg + ("" if arg in required else "?") for arg in known) or "none"
-    for arg, value in given.items():
-        place = (*here, own if arg in getattr(work.config, own) else "inputs", arg)
+    seen: dict[str, str] = {}  # the arguments that are given, each with the name that the author wrote
+    for written, value in given.items():
+        arg = signature.aliases.get(written, written)
+        place = (*here, own if written in getattr(work.config, own) else "inputs", written)
+        if arg in seen:
+            yield place, f"{seen[arg]!r} and {written!r} are the same argument of {work.type} {name!r}", "keep one"
+        seen[arg] = written
         if arg not in known:
             if schema.get("additionalProperties") is False:
                 fix = hints.did_you_mean(arg, known, f"the arguments are: {listed}")
@@ -78,7 +90,7 @@ def _of_work(
                     yield (*place, *at), f"{arg} of {work.type} {name!r}: {text}", "change the value"
     if not work.config.state_args:  # with it, the shared state may provide them
         for arg in required:
-            if arg not in given:
+            if arg not in seen:
                 fix = f"add it to `{own}`; the arguments are: {listed}"
                 yield here, f"{work.type} {name!r} needs the argument {arg!r}", fix
 

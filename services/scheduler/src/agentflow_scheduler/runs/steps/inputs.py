@@ -74,19 +74,30 @@ def _map_items(node: PlanNode, scope: Scope) -> list[Any]:
 
 
 def _mapped_input(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
-    """Returns the input that a parallel step maps over, by `for_each` or as the only list, and its items."""
+    """Returns the input that a parallel step maps over, and its items.
+
+    It is the one that `for_each` names, or the only list. If no input is a list, it is the only object with one list
+    in it, such as the output of a step that splits something.
+    """
     if node.for_each:
         name, items = node.for_each, _whole(inputs[node.for_each], scope)
     else:
         values = {key: _whole(value, scope) for key, value in inputs.items()}
-        lists = [key for key, value in values.items() if isinstance(value, list)]
+        lists = {key: value for key, value in values.items() if isinstance(value, list)}
+        if not lists:
+            inner = {key: _lists_of(value) for key, value in values.items()}
+            lists = {key: found[0] for key, found in inner.items() if len(found) == 1}
         if len(lists) != 1:
             found = ", ".join(lists) or "none"
             raise ExpressionError(f"a parallel step needs one input that is a list (found: {found}); set `for_each`")
-        name, items = lists[0], values[lists[0]]
+        name, items = next(iter(lists.items()))
     if not isinstance(items, list):
         raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is {kind_of(items)}")
     return name, items
+
+
+def _lists_of(value: Any) -> list[list[Any]]:
+    return [part for part in value.values() if isinstance(part, list)] if isinstance(value, dict) else []
 
 
 def _whole(value: Any, scope: Scope) -> Any:
