@@ -84,6 +84,8 @@ async def test_failures_have_their_kind(site: str, path: str, error: type[AgentF
     with pytest.raises(error) as caught:
         await call("http.get", WorkerSettings(http_allow_private=True), url=site + path, max_bytes=1000)
     assert caught.value.kind == kind
+    groups = {"http_503": ("http_5xx", "http_status"), "http_404": ("http_4xx", "http_status")}
+    assert caught.value.groups == groups.get(kind, ("http_4xx", "http_status") if kind == "http_400" else ())
     assert caught.value.retry_after_ms == (3000 if kind == "http_503" else None)
 
 

@@ -55,6 +55,26 @@ def test_what_follows(node: dict[str, Any], policy: dict[str, Any], status: str,
 
 
 @pytest.mark.parametrize(
+    ("status", "retry", "verdict"),
+    [
+        (503, {"on": 503}, "retry"),
+        (502, {"on": 503}, "fail"),
+        (503, {"on": ["http_5xx"]}, "retry"),
+        (503, {"on": "http_status"}, "retry"),
+        (503, {"not_on": ["http_503"]}, "fail"),
+        (502, {"not_on": [503]}, "retry"),
+        (404, {"on": [404]}, "retry"),  # its own type is named
+        (404, {"on": ["http_4xx"]}, "fail"),  # it is final, and a wider type is not enough
+    ],
+)
+def test_retry_on_a_status(status: int, retry: dict[str, Any], verdict: str) -> None:
+    groups = (f"http_{status // 100}xx", "http_status")
+    error = StepError(f"http_{status}", "answered", retryable=status >= 500, bases=groups)
+    step = StepState(status=StepStatus.FAILED, attempt=1, error=error)
+    assert judge(plan_node(FUNCTION, retry=retry), "a", step) == verdict
+
+
+@pytest.mark.parametrize(
     ("error", "retry", "verdict"),
     [
         (

@@ -166,6 +166,12 @@ async def test_an_error_in_the_log_names_its_base_classes(error: BaseException, 
     assert (found.type, found.bases) == (kind, bases)
 
 
+def test_the_groups_of_an_error_come_before_its_base_classes() -> None:
+    error = RetryableError("busy", kind="http_503")
+    error.groups = ("http_5xx", "http_status")
+    assert to_step_error(error).bases == ("http_5xx", "http_status", "RetryableError", "AgentFlowError", "Exception")
+
+
 def test_a_missing_name_suggests_close_ones_and_the_other_kind() -> None:
     registry = default_registry()
     with pytest.raises(NotFoundError, match=r"did you mean file\.read"):

@@ -33,6 +33,7 @@ class AgentFlowError(Exception):
     # one of CODES. kind: stable machine-readable name (`budget_exceeded`). problems: the places that are wrong.
     code: str = "internal"
     retryable: bool = False
+    groups: tuple[str, ...] = ()  # wider kinds that a retry policy may name: `http_5xx` of `http_503`
 
     def __init__(
         self,

@@ -116,7 +116,9 @@ def to_step_error(error: BaseException) -> StepError:
         raised = error.__cause__  # by the step, if the error is about that
         own = raised if raised is not None and type(raised).__name__ == error.kind else error
         kind = _kind(error.kind)
-        return StepError(kind, clip(text or kind), error.retryable, error.retry_after_ms, _bases(own, kind))
+        return StepError(
+            kind, clip(text or kind), error.retryable, error.retry_after_ms, _bases(own, kind, error.groups)
+        )
     kind = _kind(type(error).__name__)
     return StepError(kind, clip(str(error) or kind), retryable=True, bases=_bases(error, kind))
 
@@ -125,9 +127,9 @@ def _kind(name: str) -> str:
     return json_values.escaped(name[:KIND_CHARS_MAX])
 
 
-def _bases(error: BaseException, kind: str) -> tuple[str, ...]:
+def _bases(error: BaseException, kind: str, groups: tuple[str, ...] = ()) -> tuple[str, ...]:
     names = (json_values.escaped(base.__name__) for base in type(error).__mro__ if issubclass(base, Exception))
-    return tuple(name for name in dict.fromkeys(names) if name != kind and len(name) <= 100)[:BASES_MAX]
+    return tuple(name for name in dict.fromkeys((*groups, *names)) if name != kind and len(name) <= 100)[:BASES_MAX]
 
 
 def clip(text: str) -> str:

@@ -5,6 +5,7 @@ __all__ = [
     "dependencies",
     "diff",
     "durations",
+    "edge_arguments",
     "json_schema",
     "model",
     "nodes",

@@ -21,7 +21,7 @@ NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "pro
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What a tool, a function or a prompt has to be given."""
+    """The arguments that a tool, a function or a prompt has to be given."""
 
     required: tuple[str, ...] = ()  # the names of the arguments
     branches: str = ""  # the argument that takes the outputs of several steps, by their ids; "": it has none

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 
 from agentflow_common import hints
-from agentflow_common.definition.nodes.policy import Policy, Retry
+from agentflow_common.definition.nodes.policy import SHORT, Policy, Retry
 from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNode
 from agentflow_common.definition.nodes.work import Body
 from agentflow_common.places import Place
@@ -57,7 +57,7 @@ _OTHER_WORDS: Final = {
     }.items()
 }
 _POLICY: Final = frozenset(Policy.model_fields)
-_RETRY: Final = frozenset(Retry.model_fields)
+_RETRY: Final = frozenset((*Retry.model_fields, *SHORT))
 _GRAPH_STYLE: Final = frozenset(
     {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "output",
      "max_output_tokens", "temperature", *NODE_TYPES[4:]}

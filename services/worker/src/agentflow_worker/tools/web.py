@@ -54,7 +54,7 @@ async def http_get(
 
     Returns {"status", "url": final, "content_type", "text", "title", "bytes", "json"?: parsed for
     application/json}. Statuses 408, 425, 429 and 5xx are retryable (Retry-After is honoured), other
-    4xx terminal.
+    4xx terminal. The error of a status is of the types `http_503`, `http_5xx` and `http_status`.
     """
     settings = context.settings
     limit = min(max_bytes or settings.http_bytes_max, settings.http_bytes_max)
@@ -64,7 +64,9 @@ async def http_get(
     except TimeoutError as error:
         raise DeadlineError(f"no answer from {_host(url)} in {timeout_s:g} s", kind="http_timeout") from error
     if response.status_code >= 400:
-        raise _status_error(final, response)
+        refused = _status_error(final, response)
+        refused.groups = (f"http_{response.status_code // 100}xx", "http_status")
+        raise refused
     return await _described(final, response, body, as_text)
 
 

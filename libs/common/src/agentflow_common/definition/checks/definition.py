@@ -18,6 +18,7 @@ from agentflow_common.definition.checks.names import (
     suggest,
     template_findings,
 )
+from agentflow_common.definition.checks.retry_types import retry_findings
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
@@ -72,6 +73,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         graph_findings(definition),
         field_findings(definition),
         end_findings(definition),
+        retry_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:

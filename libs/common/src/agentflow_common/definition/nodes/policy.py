@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from agentflow_common.definition.durations import Duration, duration_ms, duration_schema
 from agentflow_common.definition.nodes.base import Model
 
+SHORT: Final = {"on": "retryable", "not_on": "non_retryable"}  # short names of fields, each with the field
+
+
+def _with_short_names(schema: dict[str, Any]) -> None:
+    fields = schema["properties"]
+    for short, field in SHORT.items():
+        many = {**fields[field]["items"], "type": ["string", "integer"]}
+        fields[short] = {
+            "anyOf": [{"type": "array", "items": many}, many],
+            "description": f"The same as `{field}`, which also takes one type alone, and `503` for `http_503`.",
+        }
+
 
 class Retry(Model):
     """The number of attempts, and the delay before each of them."""
+
+    model_config = ConfigDict(json_schema_extra=_with_short_names)
 
     max_attempts: int = Field(3, ge=1, le=100)
     """Attempts in all, including the first one."""
@@ -37,6 +51,22 @@ class Retry(Model):
 
     non_retryable: tuple[str, ...] = Field((), examples=[["ValueError"]])
     """Error types that fail at once. Subclasses of an exception count too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        data = {"on" if name is True else name: value for name, value in given.items()}  # YAML reads `on` as true
+        for short, field in SHORT.items():
+            if short not in data:
+                continue
+            if field in data:
+                raise ValueError(f"`{short}` and `{field}` mean the same: give one of them")
+            value = data.pop(short)
+            types = value if isinstance(value, list | tuple) else [value]
+            data[field] = [f"http_{kind}" if type(kind) is int else kind for kind in types]
+        return data
 
 
 class Policy(Model):
