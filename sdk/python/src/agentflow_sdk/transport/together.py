@@ -1,7 +1,7 @@
 """Submissions that come while others are on their way share the next call. Each keeps its own deadline and error.
 
-A gateway serves one call with fifty submissions in a tenth of the time that fifty calls take. A submission that comes
-alone is sent at once, by itself.
+A call costs the gateway and the client more than a submission in it. A submission that comes alone is sent at once, by
+itself.
 """
 
 from __future__ import annotations
