@@ -49,6 +49,7 @@ DOORS = {
     "GetRun": ("workflows.get", "workflow get"),
     "ListRuns": ("workflows.list", "workflow list"),
     "WatchRun": ("workflows.watch", "workflow watch"),
+    "WaitRun": ("workflows.wait", "workflow wait"),
     "CancelRun": ("workflows.cancel", "workflow cancel"),
     "PauseRun": ("workflows.pause", "workflow pause"),
     "ResumeRun": ("workflows.resume", "workflow resume"),

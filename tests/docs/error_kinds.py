@@ -213,6 +213,7 @@ KINDS: Final = {
         "outcome_unknown": ("A kept step may or may not have taken effect.", "Find out, then fork at that step."),
         "seed_too_large": ("A fork would keep too much.", "Fork at an earlier step."),
         "too_many_batches": ("The gateway runs as many batches as it may.", AGAIN),
+        "too_many_waiters": ("The gateway serves as many `WaitRun` calls as it may.", "Poll `GetRun`, or try again."),
         "too_many_watchers": ("The gateway serves as many watchers as it may.", "Poll `GetRun`, or try again."),
         "deadline": ("The call's own deadline passed.", "Allow the call more time."),
         "trace_behind": ("The trace is not there yet.", AGAIN),

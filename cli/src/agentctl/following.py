@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,16 +15,37 @@ if TYPE_CHECKING:
     from agentflow_sdk import Client, Run
 
 
-def to_end(client: Client, run_id: str, output: Format, *, quiet: bool = False) -> None:
+def to_end(client: Client, run_id: str, output: Format) -> None:
     """Shows the run until it ends, then prints it. Exits with 1 unless it completed."""
-    from agentctl.display import live, render
+    from agentctl.display import live
 
+    with _going_on(run_id):
+        live.follow(client, run_id)
+    _show(client.workflows.wait(run_id, timeout=30), output)
+
+
+def wait(client: Client, run_id: str, output: Format, *, chain: bool, timeout_s: float | None = None) -> None:
+    """Waits silently until the run ends, then prints it. Exits with 1 unless it completed.
+
+    chain: waits for the runs that continue it, too, and prints the last one.
+    """
+    with _going_on(run_id):
+        run = client.workflows.wait(run_id, chain=chain, timeout=timeout_s)
+    _show(run, output)
+
+
+@contextlib.contextmanager
+def _going_on(run_id: str) -> Iterator[None]:
     try:
-        live.follow(client, run_id, quiet=quiet)
+        yield
     except KeyboardInterrupt:
         note(f"\nthe run goes on; follow it with: agentctl workflow watch {run_id}")
         raise
-    run = client.workflows.wait(run_id, timeout=30)  # the API's answer may lag the last event by a moment
+
+
+def _show(run: Run, output: Format) -> None:
+    from agentctl.display import render
+
     note("")
     emit(run.to_dict(), output, lambda: render.run(run))
     exit_by(run)

@@ -216,6 +216,7 @@ async def test_a_watcher_that_leaves_leaves_nothing_behind(nats_url: str, db_env
             return gateway.context.health.parts.get("projection") == "ok"
 
         await until(projecting)
+        await gateway.context.log.read(subjects.run_all(subjects.key_of("default", run)))  # reads share a subscription
         jsm, subscriptions = gateway.context.nc.jsm(), len(gateway.context.nc._subs)
         consumers = len(await jsm.consumers_info(subjects.EVENTS_STREAM))
         stream = gateway.workflows.WatchRun(watch, metadata=gateway.auth())

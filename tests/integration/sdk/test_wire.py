@@ -209,6 +209,18 @@ def test_waiting_ends_at_its_deadline_and_leaves_the_run(client: Any, server: Fa
     assert client.workflows.wait(submission, timeout=60).status is RunStatus.COMPLETED
 
 
+def test_a_wait_outlives_servers_that_are_away_and_watches_where_none_can_wait(
+    client: Any, server: FakeAgentFlow
+) -> None:
+    submission = client.workflows.submit(FLOW)
+    server.fail_next("WaitRun", grpc.StatusCode.UNAVAILABLE, times=7)
+    assert client.workflows.wait(submission, timeout=60).status is RunStatus.COMPLETED
+    assert (server.calls["WaitRun"], server.calls["WatchRun"]) == (8, 0)
+    server.fail_next("WaitRun", grpc.StatusCode.UNIMPLEMENTED)  # as a gateway of an earlier version says
+    assert client.workflows.wait(submission, timeout=60).status is RunStatus.COMPLETED
+    assert server.calls["WatchRun"] == 1
+
+
 def test_nobody_there_is_said_in_time() -> None:
     with socket.socket() as held:  # bound, not listening: nobody else takes the port
         held.bind(("127.0.0.1", 0))

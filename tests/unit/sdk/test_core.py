@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ from agentflow.v1 import workflow_pb2
 from agentflow_sdk import Changes, InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError
 from agentflow_sdk.calls import budgets, controls, lanes
 from agentflow_sdk.calls import workflows as calls
-from agentflow_sdk.convert.json_values import from_struct, to_struct
+from agentflow_sdk.convert.json_values import from_json, from_struct, to_struct
 from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError, from_rpc_error
 from agentflow_sdk.models import money
+from agentflow_sdk.models.workflows import RunEvent
 from agentflow_sdk.transport.call import built
 from agentflow_sdk.transport.channel import metadata, parse_endpoint
 from agentflow_sdk.transport.watching import WatchState
@@ -74,12 +76,44 @@ def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
     assert state.accept(token(0, "abc"), 1.0)
     assert 0 < state.pause_s(UnavailableError("cut"), 1.0, 0.5) < 1
     assert state.request().after_sequence == 5
-    assert state.accept(event(5), 1.2) is None
-    assert state.accept(token(0, "abc"), 1.2) is None
+    assert state.accept(event(5), 1.2) == []
+    assert state.accept(token(0, "abc"), 1.2) == []
     assert state.accept(token(3, "d"), 1.2)
     assert not state.finished
     assert state.accept(event(9, workflow_pb2.RUN_STATUS_FAILED), 1.3)
     assert state.finished
+
+
+def test_a_compact_answer_has_several_events_with_bodies_as_json() -> None:
+    body = b'{"b": 1, "a": [2.0, 1.5, 9007199254740993, null, true, "x"]}'
+    events = [
+        workflow_pb2.RunEvent(sequence=5, type="step.completed", body_json=body),
+        workflow_pb2.RunEvent(sequence=6, status=workflow_pb2.RUN_STATUS_FAILED),
+        workflow_pb2.RunEvent(sequence=7),
+    ]
+    events[1].body_json = events[2].body_json = b"{}"
+    state = watch()
+    found = state.accept(workflow_pb2.WatchRunResponse(events=events), 1.0)
+    assert [item.sequence for item in found if isinstance(item, RunEvent)] == [5, 6], "nothing comes after the end"
+    assert isinstance(found[0], RunEvent)
+    assert found[0].body == {"a": [2, 1.5, "9007199254740993", None, True, "x"], "b": 1}
+    assert state.finished
+    assert state.accept(workflow_pb2.WatchRunResponse(events=events[:2]), 1.1) == []
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_a_body_as_json_is_what_it_is_as_a_struct(body: dict[str, Any]) -> None:
+    assert from_json(json.dumps(body).encode()) == from_struct(to_struct(body, "body"))
 
 
 def test_a_watch_gives_up_in_the_end_and_at_once_when_refused() -> None:

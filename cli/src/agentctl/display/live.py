@@ -32,11 +32,11 @@ TAIL_LINES_MAX: Final = 4
 REFRESH_PER_S: Final = 8
 
 
-def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = False) -> RunView:
+def follow(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
     """Watches a run until it ends, and returns what was seen. on_event: gets each RunEvent instead of the terminal."""
     view = RunView(run_id)
     console = stderr()
-    if on_event is None and not quiet and console.is_terminal:
+    if on_event is None and console.is_terminal:
         _live(client, view, console)
         return view
     for item in client.workflows.watch(run_id, tokens=False):
@@ -45,7 +45,7 @@ def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = F
         view.event(item)
         if on_event is not None:
             on_event(item)
-        elif not quiet:
+        else:
             note(clean(line(item, view.submitted_ms)))
             if command := answer(run_id, item):
                 note(f"            answer it with: {command}")

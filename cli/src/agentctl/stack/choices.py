@@ -50,6 +50,8 @@ SETTINGS: Final = frozenset(
         "TRACE_BATCH_AGE_MS",
         "TRACE_BATCH_ROWS",
         "TRIGGER_SUBJECTS",
+        "WAITERS_MAX",
+        "WAIT_S_MAX",
         "WATCHERS_MAX",
         "WATCH_QUEUE_MAX",
         "WORKER_CONCURRENCY",

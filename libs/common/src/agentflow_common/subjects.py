@@ -33,8 +33,9 @@ COST_SUBJECTS: Final = ("af.cost.>",)
 AUDIT_SUBJECTS: Final = ("af.audit.>",)
 DEAD_SUBJECTS: Final = ("af.dead.>",)
 
+OUT_RUN: Final = ".out.run"  # how the subject of decisions about a whole run ends
 ALL_INS: Final = "af.evt.*.*.*.in"
-ALL_RUN_DECISIONS: Final = "af.evt.*.*.*.out.run"
+ALL_RUN_DECISIONS: Final = f"af.evt.*.*.*{OUT_RUN}"
 ALL_SCHEDULES: Final = "af.evt.*.*.*.out.schedule"  # what lists of schedules show
 ALL_STEP_DECISIONS: Final = "af.evt.*.*.*.out.step"
 ALL_EVENTS: Final = "af.evt.>"
@@ -100,7 +101,7 @@ def out_task(key: EntityKey, pool: str) -> str:
 
 
 def out_run(key: EntityKey) -> str:
-    return prefix(key) + ".out.run"
+    return prefix(key) + OUT_RUN
 
 
 def out_step(key: EntityKey) -> str:

@@ -380,25 +380,29 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRunRequest(_message.Message):
-    __slots__ = ("run_id", "after_sequence", "include_tokens")
+    __slots__ = ("run_id", "after_sequence", "include_tokens", "compact")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPACT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     after_sequence: int
     include_tokens: bool
-    def __init__(self, run_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., include_tokens: _Optional[bool] = ...) -> None: ...
+    compact: bool
+    def __init__(self, run_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., include_tokens: _Optional[bool] = ..., compact: _Optional[bool] = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
-    __slots__ = ("event", "token")
+    __slots__ = ("event", "token", "events")
     EVENT_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     event: RunEvent
     token: TokenChunk
-    def __init__(self, event: _Optional[_Union[RunEvent, _Mapping]] = ..., token: _Optional[_Union[TokenChunk, _Mapping]] = ...) -> None: ...
+    events: _containers.RepeatedCompositeFieldContainer[RunEvent]
+    def __init__(self, event: _Optional[_Union[RunEvent, _Mapping]] = ..., token: _Optional[_Union[TokenChunk, _Mapping]] = ..., events: _Optional[_Iterable[_Union[RunEvent, _Mapping]]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("sequence", "type", "ts", "step", "attempt", "body", "status", "cost_nano_usd", "steps_done", "steps_total")
+    __slots__ = ("sequence", "type", "ts", "step", "attempt", "body", "status", "cost_nano_usd", "steps_done", "steps_total", "body_json")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
@@ -409,6 +413,7 @@ class RunEvent(_message.Message):
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     STEPS_DONE_FIELD_NUMBER: _ClassVar[int]
     STEPS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    BODY_JSON_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     type: str
     ts: int
@@ -419,7 +424,8 @@ class RunEvent(_message.Message):
     cost_nano_usd: int
     steps_done: int
     steps_total: int
-    def __init__(self, sequence: _Optional[int] = ..., type: _Optional[str] = ..., ts: _Optional[int] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., cost_nano_usd: _Optional[int] = ..., steps_done: _Optional[int] = ..., steps_total: _Optional[int] = ...) -> None: ...
+    body_json: bytes
+    def __init__(self, sequence: _Optional[int] = ..., type: _Optional[str] = ..., ts: _Optional[int] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., cost_nano_usd: _Optional[int] = ..., steps_done: _Optional[int] = ..., steps_total: _Optional[int] = ..., body_json: _Optional[bytes] = ...) -> None: ...
 
 class TokenChunk(_message.Message):
     __slots__ = ("step", "attempt", "offset", "text")
@@ -432,6 +438,22 @@ class TokenChunk(_message.Message):
     offset: int
     text: str
     def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., offset: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+
+class WaitRunRequest(_message.Message):
+    __slots__ = ("run_id", "timeout_ms", "follow_chain")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    timeout_ms: int
+    follow_chain: bool
+    def __init__(self, run_id: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., follow_chain: _Optional[bool] = ...) -> None: ...
+
+class WaitRunResponse(_message.Message):
+    __slots__ = ("run",)
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    run: Run
+    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class CancelRunRequest(_message.Message):
     __slots__ = ("run_id", "reason", "grace_ms", "force")

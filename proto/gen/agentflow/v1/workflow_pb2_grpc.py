@@ -69,6 +69,11 @@ class WorkflowServiceStub:
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_workflow__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.WaitRun = channel.unary_unary(
+                '/agentflow.v1.WorkflowService/WaitRun',
+                request_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/agentflow.v1.WorkflowService/CancelRun',
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.CancelRunRequest.SerializeToString,
@@ -126,6 +131,13 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitRun(self, request, context):
+        """Waits until the run ends, and answers with it. After a while the answer is the run so far: ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -169,6 +181,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.WatchRun,
                     request_deserializer=agentflow_dot_v1_dot_workflow__pb2.WatchRunRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_workflow__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'WaitRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitRun,
+                    request_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -365,6 +382,33 @@ class WorkflowService:
             '/agentflow.v1.WorkflowService/WatchRun',
             agentflow_dot_v1_dot_workflow__pb2.WatchRunRequest.SerializeToString,
             agentflow_dot_v1_dot_workflow__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.WorkflowService/WaitRun',
+            agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.SerializeToString,
+            agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

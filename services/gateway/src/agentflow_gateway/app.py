@@ -23,6 +23,7 @@ from agentflow_gateway.backpressure.load_reports import Load
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.grpc_services import registration
 from agentflow_gateway.operations import dead_letters
+from agentflow_gateway.run_tails import Tails
 from agentflow_gateway.runs.projection import ApprovalProjection, Projection
 from agentflow_gateway.schedules import wiring as schedule_wiring
 from agentflow_gateway.settings import GatewaySettings
@@ -54,11 +55,14 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             load=load,
             clock=context.clock,
             registry=Registry(context.nc),
+            tails=Tails(context.log),
             settings=settings,
             secret=await store.keys.secret("submission_digest", secrets.token_bytes(32)),
         )
         context.needs_postgres(store.pool)
         context.needs_log()
+        deps.tails.watched(context.probes)
+        stack.push_async_callback(deps.tails.stop)
         for kind in (ApprovalProjection, Projection):  # the runs last: an empty list of them makes both start over
             projection = kind(deps)
             await patiently(projection.ensure)

@@ -11,6 +11,7 @@ from agentflow_common.clock import Clock
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import EventLog
 from agentflow_gateway.backpressure.load_reports import Load
+from agentflow_gateway.run_tails import Tails
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.tables import Store
 from agentflow_gateway.worker_registry import Registry
@@ -25,6 +26,7 @@ class Deps:
     load: Load
     clock: Clock
     registry: Registry
+    tails: Tails
     settings: GatewaySettings
     secret: bytes  # the key of submission digests, shared by every replica
     schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -34,10 +34,16 @@ class GatewaySettings(DatabaseSettings):
     """unary calls served at once; the next one is refused"""
 
     watchers_max: int = 500
-    """WatchRun streams served at once; each has a consumer of the log"""
+    """WatchRun streams served at once"""
 
     watch_queue_max: int = 1024
-    """messages that one watcher may lag behind"""
+    """messages that are kept in memory for one watcher; one that lags further reads them from the log"""
+
+    waiters_max: int = 10_000
+    """WaitRun calls served at once"""
+
+    wait_s_max: float = 60.0
+    """how long one WaitRun call waits for the end of a run; then it answers with the run so far"""
 
     key_cache_s: float = 5.0
     """how long a revoked key may still work"""

@@ -72,7 +72,10 @@ def submit(
         note("this idempotency key was used before: nothing new was started")
     if watch_ or wait:
         note(f"run {submission.run_id}")
-        following.to_end(client, submission.run_id, output, quiet=wait and not watch_)
+        if watch_:
+            following.to_end(client, submission.run_id, output)
+        else:
+            following.wait(client, submission.run_id, output, chain=True)
         return
     emit(submission.to_dict(), output, lambda: submission.run_id)
     note(f"follow it with: agentctl workflow watch {submission.run_id}")
@@ -132,6 +135,18 @@ def watch(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
         following.exit_by(client.workflows.get(run))
     elif view.status != "completed":
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def wait(
+    client: Client,
+    run: RunId,
+    chain: Annotated[bool, flag("Wait for the runs that continue it, too.", "--chain")] = False,
+    timeout: Annotated[float | None, option("Seconds to wait.", min=0.001, max=366 * 86_400)] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Wait silently until a run ends, and show it. The exit code is 0 only if it completed."""
+    following.wait(client, runs.find(client, run), output, chain=chain, timeout_s=timeout)
 
 
 for _command in (*control.COMMANDS, *derive.COMMANDS, *versions.COMMANDS):

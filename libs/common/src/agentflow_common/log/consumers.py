@@ -291,6 +291,11 @@ class Tail(_Puller):
             await asyncio.sleep(0.5)
 
     @property
+    def away(self) -> str:
+        """Why nothing arrives at the moment; empty if the server delivers."""
+        return self._lost or ("" if self._sub is not None else "it is being made again")
+
+    @property
     def buffered(self) -> int:
         """The number of messages that have arrived and were not taken yet."""
         return len(self._buffer)

@@ -25,6 +25,7 @@ from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log import dead_letters, fast_path
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.fast_path import Message
+from agentflow_common.log.readings import Readings
 
 ACK_TIMEOUT_S: Final = 5.0
 SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
@@ -90,6 +91,7 @@ class EventLog:
     def __init__(self, nc: Client) -> None:
         self.nc = nc
         self._inbox = nc.new_inbox()
+        self._readings = Readings(nc)
         self._pending: dict[str, tuple[asyncio.Future[Ack], float]] = {}  # with the deadline, by the loop's clock
         self._sweeper: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
@@ -228,49 +230,18 @@ class EventLog:
             more = more and bool(chunk)
 
     async def _read_chunk(self, subject: str, start: int, want: int, stream: str) -> tuple[list[Stored], bool]:
-        """Returns the messages of one batched direct get, and True if more are left.
-
-        Each message names the one before it. What follows a hole (a connection that broke) is read again.
-        """
-        inbox = self.nc.new_inbox()
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        chunk: list[Stored] = []
-        hole = False
-
-        def on_message(msg: Msg | Message) -> None:
-            nonlocal hole
-            headers: dict[str, Any] = msg.headers or {}
-            status = str(headers.get("Status", ""))
-            if done.done():
-                return
-            last = chunk[-1].seq if chunk else 0
-            if status in {"", "204"}:
-                hole = hole or int(headers.get("Nats-Last-Sequence", last)) != last
-            if status == "204":
-                if hole and not chunk:
-                    done.set_exception(RetryableError("a log read had a hole", kind="log_unavailable"))
-                else:
-                    done.set_result(hole or int(headers.get("Nats-Num-Pending", "0")) > 0)
-            elif status == "404":
-                done.set_result(False)
-            elif status:
-                done.set_exception(RetryableError(f"log read refused: {status} {headers.get('Description', '')}"))
-            else:
-                stored = _stored(msg)
-                if stored is not None and not hole:
-                    chunk.append(stored)
-
-        sub = await fast_path.hand_over(self.nc, inbox, on_message)
+        """Returns the messages of one batched direct get, and True if more are left."""
+        reply, reading = await self._readings.begin()
         try:
             body = {"seq": start, "batch": want, "next_by_subj": subject}
-            await self.nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
+            await fast_path.send(self.nc, f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply)
             async with asyncio.timeout(ACK_TIMEOUT_S):
-                more = await done
+                more = await reading.done
         except TimeoutError as error:
             raise RetryableError("the event log did not answer a read", kind="log_unavailable") from error
         finally:
-            await sub.unsubscribe()
-        return chunk, more
+            self._readings.end(reply)
+        return [Stored(*item) for item in reading.chunk], more
 
     def tail(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Mapping
@@ -13,12 +14,15 @@ from agentflow_sdk.choices import Status, SubmitOptions
 from agentflow_sdk.convert.answers import reader
 from agentflow_sdk.convert.json_values import to_struct
 from agentflow_sdk.convert.requests import message, run_status_name
+from agentflow_sdk.errors import AgentFlowError
 from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.models.workflows import Registration, Run, RunEvent, RunPage, Submission, Token, Validation
 from agentflow_sdk.transport.call import Call, Program, Stream, built, service
-from agentflow_sdk.transport.watching import WatchState
+from agentflow_sdk.transport.watching import Patience, WatchState
 
 _METHOD: Final = service("WorkflowService", pb)
+_ASK_S: Final = 45.0  # how long one request waits; the next one goes on
+_ANSWER_S: Final = 5.0  # more than that an answer should not take
 _LAG_S: Final = 0.05  # a run's answer may lag its last event by a moment
 
 
@@ -225,7 +229,9 @@ def watch(
         UnavailableError: No server could be reached for too long.
         PermissionDeniedError: The API key lacks the permission `read`.
     """
-    request = pb.WatchRunRequest(run_id=run_id_of(run), after_sequence=after_sequence, include_tokens=tokens)
+    request = pb.WatchRunRequest(
+        run_id=run_id_of(run), after_sequence=after_sequence, include_tokens=tokens, compact=True
+    )
 
     def begin(now_s: float) -> WatchState:
         return WatchState(request, now_s=now_s, timeout_s=timeout, patience_s=patience)
@@ -233,12 +239,14 @@ def watch(
     return Stream(_METHOD("WatchRun"), begin)
 
 
-def wait(run: RunRef, *, timeout: float | None = None) -> Program[Run]:
+def wait(run: RunRef, *, chain: bool = False, timeout: float | None = None, patience: float = 60.0) -> Program[Run]:
     """Waits until a run has ended, in whatever way.
 
     Args:
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
+        chain: True to wait for the run that continues this one, too, and so on. The last of them is returned.
         timeout: Seconds to wait; None for no end.
+        patience: Seconds without any server before the wait gives up.
 
     Returns:
         The run in its last state.
@@ -249,17 +257,42 @@ def wait(run: RunRef, *, timeout: float | None = None) -> Program[Run]:
         UnavailableError: No server could be reached for too long.
         PermissionDeniedError: The API key lacks the permission `read`.
     """
+    run_id, now = run_id_of(run), time.monotonic
+    state = Patience(run_id, now_s=now(), timeout_s=timeout, patience_s=patience)
+    left_s = timeout
+    while True:
+        ask_s = _ASK_S if left_s is None else min(_ASK_S, max(0.0, left_s))
+        request = pb.WaitRunRequest(run_id=run_id, timeout_ms=max(1, int(ask_s * 1000)), follow_chain=chain)
+        try:
+            found: Run = yield Call(_METHOD("WaitRun"), request, reader(Run, "run"), ask_s + _ANSWER_S)
+        except AgentFlowError as error:
+            if error.code == "unimplemented":  # a gateway of an earlier version
+                return (yield from _watch_to_end(run_id, chain, left_s))
+            yield state.pause_s(error, now(), random.random())
+        else:
+            if found.status.is_final:
+                return found
+            run_id = found.run_id
+            state.answered(now())
+            yield _LAG_S
+        left_s = state.remaining_s(now())
+
+
+def _watch_to_end(run_id: str, chain: bool, timeout: float | None) -> Program[Run]:
     end_s = None if timeout is None else time.monotonic() + timeout
     sequence = 0
     while True:
         left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-        last = yield watch(run, after_sequence=sequence, tokens=False, timeout=left_s)
+        last = yield watch(run_id, after_sequence=sequence, tokens=False, timeout=left_s)
         if isinstance(last, RunEvent):
             sequence = last.sequence
-        found: Run = yield get_run(run)
-        if found.status.is_final:
+        found: Run = yield get_run(run_id)
+        if found.status.is_final and chain and found.continued_as:
+            run_id, sequence = found.continued_as, 0
+        elif found.status.is_final:
             return found
-        yield _LAG_S
+        else:
+            yield _LAG_S
 
 
 def run(

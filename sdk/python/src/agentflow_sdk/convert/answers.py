@@ -31,8 +31,10 @@ def reader(kind: type[T], field: str = "") -> Callable[[Any], T]:
     if not field:
         return lambda reply: record(kind, reply)
 
+    cached: Any = kind
+
     def read(reply: Any) -> T:
-        found: T = _read(reply.DESCRIPTOR.fields_by_name[field], kind)(reply)
+        found: T = _read_field(reply.DESCRIPTOR, field, cached)(reply)
         return found
 
     return read
@@ -41,6 +43,11 @@ def reader(kind: type[T], field: str = "") -> Callable[[Any], T]:
 def page_reader(kind: type[T], field: str) -> Callable[[Any], Page[T]]:
     """Returns a function that makes a page of an answer. field: the repeated field that has the items."""
     return lambda reply: Page((record(kind, item) for item in getattr(reply, field)), reply.next_page_token)
+
+
+@cache
+def _read_field(descriptor: Any, field: str, kind: Any) -> _Read:
+    return _read(descriptor.fields_by_name[field], kind)
 
 
 @cache

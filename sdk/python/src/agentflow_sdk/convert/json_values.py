@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,6 +13,7 @@ from agentflow_sdk.errors import InvalidArgumentError
 
 _INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
 _DIGITS_SHOWN: Final = 40
+_DIGITS_SURELY_EXACT: Final = 15
 _LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 
 
@@ -110,3 +112,19 @@ def from_value(value: struct_pb2.Value) -> Any:
 def from_struct(value: struct_pb2.Struct) -> dict[str, Any]:
     """Returns a JSON object, sorted by key so that an answer looks the same each time: a protobuf map has no order."""
     return {key: from_value(value.fields[key]) for key in sorted(value.fields)}
+
+
+def from_json(data: bytes) -> Any:
+    """Returns the value of a JSON text with numbers as `from_value` gives them."""
+    return json.loads(data, parse_int=_read_int, parse_float=_read_float)
+
+
+def _read_int(digits: str) -> int | str:
+    if len(digits) <= _DIGITS_SURELY_EXACT:
+        return int(digits)
+    return digits if len(digits) > _DIGITS_SHOWN or abs(int(digits)) > _INT_EXACT_MAX else int(digits)
+
+
+def _read_float(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= _INT_EXACT_MAX else number

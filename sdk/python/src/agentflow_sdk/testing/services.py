@@ -88,6 +88,10 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
             if not items and run.is_over:
                 return
 
+    def WaitRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        return workflow_pb2.WaitRunResponse(run=self._state.ended(run, request.timeout_ms / 1000))
+
     def CancelRun(self, request: Any, context: Any) -> Reply:
         run = self._state.run(request.run_id, context)
         with self._state.changing():

@@ -237,6 +237,25 @@ class FakeState:
             message.CopyFrom(run.message)
         return message
 
+    def ended(self, run: FakeRun, timeout_s: float) -> workflow_pb2.Run:
+        """Returns a copy of a run as soon as it has ended and may end, or as it is when the time is over.
+
+        Args:
+            run: The run.
+            timeout_s: Seconds to wait.
+
+        Returns:
+            The copy. It is shown as running if the run may not end yet.
+        """
+        end_s = time.monotonic() + timeout_s
+        with self._changed:
+            self._changed.wait_for(lambda: run.is_over, timeout_s)
+        may_end = self.may_end.wait(max(0.0, end_s - time.monotonic()))
+        message = self.snapshot(run)
+        if not may_end:
+            message.status = workflow_pb2.RUN_STATUS_RUNNING
+        return message
+
     def events_after(self, run: FakeRun, seen: int) -> list[Any]:
         """Returns the events after a number of them. Waits a moment if there is nothing new."""
         with self._changed:

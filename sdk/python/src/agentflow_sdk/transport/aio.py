@@ -34,20 +34,24 @@ class AsyncTransport(Core):
         if isinstance(work, Call):
             return await self._answer(work)
         answer: Any = None
+        failure: AgentFlowError | None = None
         while True:
             try:
-                step = work.send(answer)
+                step = work.send(answer) if failure is None else work.throw(failure)
             except StopIteration as end:
                 result: T = end.value
                 return result
-            answer = None
-            if isinstance(step, Call):
-                answer = await self._answer(step)
-            elif isinstance(step, Stream):
-                async for item in self.follow(step):
-                    answer = item
-            else:
-                await asyncio.sleep(step)
+            answer = failure = None
+            try:
+                if isinstance(step, Call):
+                    answer = await self._answer(step)
+                elif isinstance(step, Stream):
+                    async for item in self.follow(step):
+                        answer = item
+                else:
+                    await asyncio.sleep(step)
+            except AgentFlowError as error:
+                failure = error
 
     async def follow(self, stream: Stream[T]) -> AsyncIterator[T]:
         """Yields the items of a stream, over several connections if need be. Closing the iterator ends the call."""
@@ -56,8 +60,7 @@ class AsyncTransport(Core):
         while True:
             try:
                 async for response in self._responses(stream.method, state.request(), state.remaining_s(now())):
-                    item = state.accept(response, now())
-                    if item is not None:
+                    for item in state.accept(response, now()):
                         yield item
                     if state.finished:
                         return

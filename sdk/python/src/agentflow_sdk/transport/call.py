@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
@@ -56,8 +56,8 @@ class Reading(Protocol[T_co]):
     def remaining_s(self, now_s: float) -> float | None:
         """Returns the seconds that are left; None for no end. Raises DeadlineExceededError when the time is over."""
 
-    def accept(self, response: Any, now_s: float) -> T_co | None:
-        """Returns the item of a message; None if there is nothing to hand on."""
+    def accept(self, response: Any, now_s: float) -> Sequence[T_co]:
+        """Returns the items of a message that are to be handed on."""
 
     def pause_s(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
         """Returns the seconds to wait before the next request. Raises the error if there should be none."""
@@ -90,14 +90,15 @@ class _Once(Generic[T]):
     def remaining_s(self, now_s: float) -> float | None:  # noqa: ARG002
         return self._timeout_s
 
-    def accept(self, response: Any, now_s: float) -> T:  # noqa: ARG002
-        return self._read(response)
+    def accept(self, response: Any, now_s: float) -> Sequence[T]:  # noqa: ARG002
+        return (self._read(response),)
 
     def pause_s(self, error: AgentFlowError, now_s: float, fraction: float) -> float:  # noqa: ARG002
         raise error
 
 
-Program = Generator[Any, Any, T]  # yields calls, streams and pauses in seconds; is sent the answer, the last item, None
+# Yields calls, streams and pauses in seconds. It is sent the answer, the last item or None; errors are raised in it.
+Program = Generator[Any, Any, T]
 
 
 def service(name: str, messages: Any) -> Callable[[str], Method]:

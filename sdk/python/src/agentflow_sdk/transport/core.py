@@ -34,6 +34,7 @@ class Core:
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._root_certificates = root_certificates
+        self._senders: dict[Method, Callable[..., Any]] = {}
 
     def _open(self, library: Any) -> Any:
         """Returns a new channel. library: `grpc` or `grpc.aio`."""
@@ -41,8 +42,10 @@ class Core:
 
     def _sender(self, kind: Any, method: Method) -> Callable[..., Any]:
         """Returns the function that sends a request. kind: `unary_unary` or `unary_stream` of a channel."""
-        send = kind(method.path, channel.serialise, method.reply.FromString)
-        return lambda request, timeout_s: send(request, timeout=timeout_s, metadata=self._metadata)
+        if method not in self._senders:
+            send = kind(method.path, channel.serialise, method.reply.FromString)
+            self._senders[method] = lambda request, timeout_s: send(request, timeout=timeout_s, metadata=self._metadata)
+        return self._senders[method]
 
     def _error(self, rpc_error: Exception) -> AgentFlowError:
         return from_rpc_error(rpc_error, str(self.endpoint))

@@ -32,20 +32,24 @@ class Transport(Core):
         if isinstance(work, Call):
             return self._answer(work)
         answer: Any = None
+        failure: AgentFlowError | None = None
         while True:
             try:
-                step = work.send(answer)
+                step = work.send(answer) if failure is None else work.throw(failure)
             except StopIteration as end:
                 result: T = end.value
                 return result
-            answer = None
-            if isinstance(step, Call):
-                answer = self._answer(step)
-            elif isinstance(step, Stream):
-                for item in self.follow(step):
-                    answer = item
-            else:
-                time.sleep(step)
+            answer = failure = None
+            try:
+                if isinstance(step, Call):
+                    answer = self._answer(step)
+                elif isinstance(step, Stream):
+                    for item in self.follow(step):
+                        answer = item
+                else:
+                    time.sleep(step)
+            except AgentFlowError as error:
+                failure = error
 
     def follow(self, stream: Stream[T]) -> Iterator[T]:
         """Yields the items of a stream, over several connections if need be. Closing the iterator ends the call."""
@@ -54,9 +58,7 @@ class Transport(Core):
         while True:
             try:
                 for response in self._responses(stream.method, state.request(), state.remaining_s(now())):
-                    item = state.accept(response, now())
-                    if item is not None:
-                        yield item
+                    yield from state.accept(response, now())
                     if state.finished:
                         return
             except AgentFlowError as error:

@@ -6,10 +6,12 @@ Pure: responses, errors, times (seconds of any steady clock) and random numbers 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any, Final
 
 from agentflow.v1 import workflow_pb2
 from agentflow_sdk.convert.answers import record
+from agentflow_sdk.convert.json_values import from_json
 from agentflow_sdk.errors import (
     AbortedError,
     AgentFlowError,
@@ -24,6 +26,53 @@ from agentflow_sdk.transport.retry import RetryPolicy
 
 _DROPPED: Final = (AbortedError, CancelledError, InternalError)
 _BACKOFF: Final = RetryPolicy(initial_s=0.1, delay_s_max=3.0)
+
+
+class Patience:
+    """Says how to go on after a failure of something that may take long: a watch, a wait.
+
+    Args:
+        run_id: The run, for messages.
+        now_s: The present time.
+        timeout_s: The time for the whole; None for no end.
+        patience_s: The time that no server may be reachable before the last error is raised.
+    """
+
+    def __init__(self, run_id: str, *, now_s: float, timeout_s: float | None, patience_s: float) -> None:
+        self._run_id = run_id
+        self._end_s = None if timeout_s is None else now_s + timeout_s
+        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._failures = 0
+        self._progress_s = now_s
+
+    def answered(self, now_s: float) -> None:
+        """Notes that a server has answered."""
+        self._failures, self._progress_s = 0, now_s
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """Returns the seconds that are left; None for no end. Raises DeadlineExceededError when the time is over."""
+        if self._end_s is None:
+            return None
+        if now_s >= self._end_s:
+            raise DeadlineExceededError(f"run {self._run_id} was still under way after {self._timeout_s:g} s")
+        return self._end_s - now_s
+
+    def pause_s(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
+        """Returns the seconds to wait before the next connection. Raises the error if there should be none."""
+        if isinstance(error, DeadlineExceededError) and self._end_s is not None:
+            self.remaining_s(max(now_s, self._end_s))
+        again = (
+            isinstance(error, UnavailableError)
+            or (isinstance(error, ResourceExhaustedError) and error.retry_after_s is not None)
+            or (isinstance(error, _DROPPED) and not error.kind)  # with a kind it is the server's answer, not a drop
+        )
+        if not again or now_s - self._progress_s > self._patience_s:
+            raise error
+        self._failures += 1
+        wait_s = max(_BACKOFF.backoff(self._failures, fraction), min(error.retry_after_s or 0.0, 30.0))
+        remaining_s = self.remaining_s(now_s)
+        return wait_s if remaining_s is None else min(wait_s, remaining_s)
 
 
 class WatchState:
@@ -44,11 +93,7 @@ class WatchState:
     ) -> None:
         self.finished = False
         self._request = copy.deepcopy(request)
-        self._end_s = None if timeout_s is None else now_s + timeout_s
-        self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._failures = 0
-        self._progress_s = now_s
+        self._patience = Patience(request.run_id, now_s=now_s, timeout_s=timeout_s, patience_s=patience_s)
         self._offsets: dict[tuple[str, int], int] = {}
 
     def request(self) -> workflow_pb2.WatchRunRequest:
@@ -57,48 +102,46 @@ class WatchState:
 
     def remaining_s(self, now_s: float) -> float | None:
         """Returns the seconds that are left; None for no end. Raises DeadlineExceededError when the time is over."""
-        if self._end_s is None:
-            return None
-        if now_s >= self._end_s:
-            raise DeadlineExceededError(f"run {self._request.run_id} was still under way after {self._timeout_s:g} s")
-        return self._end_s - now_s
+        return self._patience.remaining_s(now_s)
 
-    def accept(self, response: Any, now_s: float) -> RunEvent | Token | None:
-        """Returns the item of a message; None if it was seen before or is unknown."""
-        self._failures, self._progress_s = 0, now_s
-        item = _item(response)
+    def accept(self, response: Any, now_s: float) -> list[RunEvent | Token]:
+        """Returns the items of a message that were not seen before."""
+        self._patience.answered(now_s)
+        found: list[RunEvent | Token] = []
+        for item in _items(response):
+            if self._is_new(item):
+                found.append(item)
+            if self.finished:
+                break
+        return found
+
+    def _is_new(self, item: RunEvent | Token) -> bool:
         if isinstance(item, RunEvent):
             if item.sequence <= self._request.after_sequence:
-                return None
+                return False
             self._request.after_sequence = item.sequence
             self.finished = item.status.is_final
-        elif isinstance(item, Token):
+        else:
             where = (item.step, item.attempt)
             if item.offset < self._offsets.get(where, 0):
-                return None
+                return False
             self._offsets[where] = item.offset + max(1, len(item.text))
-        return item
+        return True
 
     def pause_s(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
         """Returns the seconds to wait before the next connection. Raises the error if there should be none."""
-        if isinstance(error, DeadlineExceededError) and self._end_s is not None:
-            self.remaining_s(max(now_s, self._end_s))
-        again = (
-            isinstance(error, UnavailableError)
-            or (isinstance(error, ResourceExhaustedError) and error.retry_after_s is not None)
-            or (isinstance(error, _DROPPED) and not error.kind)  # with a kind it is the server's answer, not a drop
-        )
-        if not again or now_s - self._progress_s > self._patience_s:
-            raise error
-        self._failures += 1
-        wait_s = max(_BACKOFF.backoff(self._failures, fraction), min(error.retry_after_s or 0.0, 30.0))
-        remaining_s = self.remaining_s(now_s)
-        return wait_s if remaining_s is None else min(wait_s, remaining_s)
+        return self._patience.pause_s(error, now_s, fraction)
 
 
-def _item(message: Any) -> RunEvent | Token | None:
-    """Returns the item of a message; None for one that this SDK does not know."""
+def _items(message: Any) -> list[RunEvent | Token]:
+    """Returns the items of a message; none of one that this SDK does not know."""
     kind = message.WhichOneof("item")
     if kind == "token":
-        return record(Token, message.token)
-    return record(RunEvent, message.event) if kind == "event" else None
+        return [record(Token, message.token)]
+    if kind == "event":
+        return [record(RunEvent, message.event)]
+    return [_compact(event) for event in message.events]
+
+
+def _compact(message: Any) -> RunEvent:
+    return dataclasses.replace(record(RunEvent, message), body=from_json(message.body_json))

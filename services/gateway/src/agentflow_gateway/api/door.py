@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 OPEN_SERVICES: Final = frozenset(
     {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
 )
+_LONG: Final = frozenset({"WaitRun"})  # calls that wait; they have a bound of their own
 _RUN_ID: Final = re.compile(r"run_[0-9a-z]{26}\Z")
 REQUESTS: Final = Counter("grpc_requests", "Calls by method and status", ["method", "code"])
 SECONDS: Final = Histogram(
@@ -111,6 +112,9 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             visit.trace = telemetry.trace_id(span.traceparent)
             yield span.traceparent
 
+    def _entered(self, method: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if method in _LONG else self._gate.entered(self._deps.settings.calls_active_max)
+
     def _unary(self, handler: Any, visit: _Visit, metadata: Mapping[str, str]) -> Any:
         async def serve(data: bytes, context: Any) -> Any:
             try:
@@ -118,7 +122,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 with (
                     self._span(visit, metadata) as trace,
                     telemetry.log_context(org=identity.org, trace=visit.trace),
-                    self._gate.entered(self._deps.settings.calls_active_max),
+                    self._entered(visit.method),
                 ):
                     call = Call(self._deps, identity, trace, _deadline(context))
                     request = _parse(handler, data)

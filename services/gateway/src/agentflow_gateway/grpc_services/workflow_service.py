@@ -1,18 +1,17 @@
-"""WorkflowService: registers and checks definitions, submits, shows, lists, watches and cancels runs."""
+"""WorkflowService: registers and checks definitions, submits, shows, lists, watches, awaits and cancels runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from agentflow.v1 import workflow_pb2 as pb
+from agentflow_common import events as ev
 from agentflow_common import telemetry
 from agentflow_common.errors import InvalidError
-from agentflow_common.events import LlmUsage
-from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
 from agentflow_gateway.api import convert, errors
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of, optional
@@ -20,20 +19,26 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.controls import commands
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
+from agentflow_gateway.grpc_services import run_answers
+from agentflow_gateway.grpc_services.run_answers import RunAnswers
 from agentflow_gateway.runs import listing, submit
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submission import Submission
-from agentflow_gateway.runs.watch import Seen, Token, Watchers
+from agentflow_gateway.runs.wait import Waiters
+from agentflow_gateway.runs.watch import Piece, Seen, Token, Watchers
 from agentflow_gateway.store.runs import RunFilter, RunRow
 
-MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value
 SUBMISSIONS_MAX: Final = 100  # of one call
 EVENT_BYTES_MAX: Final = 3_500_000  # of a watched event, below the 4 MiB that clients take by default
+COMPACT_BYTES_MAX: Final = 1024 * 1024  # of the events of one answer
+GATHER_S: Final = 0.02  # between two compact answers about a run that goes on
 
 
 class WorkflowService:
     def __init__(self) -> None:
         self._watchers = Watchers()
+        self._waiters = Waiters()
+        self._answers = RunAnswers()
 
     async def RegisterWorkflow(self, request: Any, call: Call) -> Any:
         checked, created = await definitions.register(call, _source(request))
@@ -81,15 +86,14 @@ class WorkflowService:
                 return pb.SubmissionResult(error=errors.to_details(errors.for_client(error)))
 
     async def GetRun(self, request: Any, call: Call) -> Any:
-        view = await run_view.view(call, request.run_id, reveal=request.reveal, reason=request.reveal_reason)
-        response = pb.GetRunResponse(run=_run(view))
-        if response.ByteSize() > MESSAGE_BYTES_MAX:
-            for step in response.run.steps:
-                if step.HasField("output"):
-                    _truncate(step.output)
-        if response.ByteSize() > MESSAGE_BYTES_MAX:
-            _truncate(response.run.output)
-        return response
+        if request.reveal:
+            view = await run_view.view(call, request.run_id, reveal=True, reason=request.reveal_reason)
+            return pb.GetRunResponse(run=run_answers.message(view))
+        return pb.GetRunResponse(run=await self._answers.get(call, request.run_id))
+
+    async def WaitRun(self, request: Any, call: Call) -> Any:
+        waited = await self._waiters.wait(call, request.run_id, request.timeout_ms, request.follow_chain)
+        return pb.WaitRunResponse(run=await self._answers.get(call, waited.run, waited.seq))
 
     async def ListRuns(self, request: Any, call: Call) -> Any:
         status = convert.RUN_STATUS.name(request.status)
@@ -107,15 +111,15 @@ class WorkflowService:
         return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def WatchRun(self, request: Any, call: Call) -> AsyncIterator[Any]:
-        items = self._watchers.watch(call, request.run_id, request.after_sequence, request.include_tokens)
+        gather_s = GATHER_S if request.compact else 0.0
+        pieces = self._watchers.watch(call, request.run_id, request.after_sequence, request.include_tokens, gather_s)
+        responses = _compact if request.compact else _single
         try:
-            async for item in items:
-                if isinstance(item, Token):
-                    yield pb.WatchRunResponse(token=message_of(pb.TokenChunk, item))
-                else:
-                    yield pb.WatchRunResponse(event=_event(item))
+            async for piece in pieces:
+                for response in responses(piece):
+                    yield response
         finally:
-            await items.aclose()
+            await pieces.aclose()
 
     async def CancelRun(self, request: Any, call: Call) -> Any:
         status = await commands.cancel(
@@ -138,93 +142,58 @@ def _source(request: Any) -> Source:
     return Source(ref=request.workflow if kind == "workflow" else "")
 
 
-def _waits(state: RunState, step: StepState) -> bool:
-    """True if the step waits. An unknown outcome waits for a person's answer, unless the run ends with it."""
-    unknown = step.status is StepStatus.OUTCOME_UNKNOWN and state.status is RunStatus.WAITING
-    return step.status is StepStatus.WAITING or unknown
+def _single(piece: Piece) -> Iterator[Any]:
+    """Yields an answer for each event and token."""
+    for item in piece:
+        yield _token(item) if isinstance(item, Token) else pb.WatchRunResponse(event=_event(item))
 
 
-def _run(view: run_view.RunView) -> Any:
-    state = view.state
-    message = message_of(
-        pb.Run,
-        state,
-        inputs=None,
-        output=None,
-        error=convert.error_info(state.error),
-        steps=(),
-        trace_id=telemetry.trace_id(state.trace),
-        last_sequence=view.last_seq,
-        parent_run_id=state.parent.run if state.parent else "",
-        parent_step=state.parent.step if state.parent else "",
-        origin_kind=state.origin.kind if state.origin else "",
-        origin_run_id=state.origin.run if state.origin else "",
-        origin_step=state.origin.step if state.origin else "",
-        paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
-        waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
-        derived_run_ids=view.derived,
-        unregistered=view.unregistered,
-    )
-    convert.set_value(message.inputs, view.inputs)
-    if state.output is not None:
-        convert.set_value(message.output, view.output)
-    for key, step in run_view.pending_steps(state).items():
-        item = _step(key, step, state.prompts)
-        item.seeded = key in view.seeded and step.status in SETTLED
-        if key in view.outputs:
-            convert.set_value(item.output, view.outputs[key])
-        message.steps.append(item)
-    return message
+def _compact(piece: Piece) -> Iterator[Any]:
+    """Yields answers with several events each, in order."""
+    response, size = pb.WatchRunResponse(), 0
+    for item in piece:
+        if response.events and (isinstance(item, Token) or size + len(item.data) > COMPACT_BYTES_MAX):
+            yield response
+            response, size = pb.WatchRunResponse(), 0
+        if isinstance(item, Token):
+            yield _token(item)
+        else:
+            cut = len(item.data) > EVENT_BYTES_MAX
+            body = msgspec.json.encode(_cut(item)) if cut else item.data
+            response.events.append(_head(item, body_json=body))
+            size += len(body)
+    if response.events:
+        yield response
 
 
-def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
-    llm = step.llm or LlmUsage(provider="", model="", prompt="", input_tokens=0, output_tokens=0, cost_nano=0)
-    waits = step.status is StepStatus.WAITING
-    message = message_of(
-        pb.Step,
-        step,
-        step=key,
-        output=None,
-        error=convert.error_info(step.error),
-        cost_nano_usd=llm.cost_nano,
-        provider=llm.provider,
-        model=llm.model,
-        prompt=prompts.get(llm.prompt, llm.prompt),
-        type=step.kind,
-        skip_reason=step.reason if not waits else "",
-        waiting_for="lane" if step.status is StepStatus.QUEUED else step.waiting * waits,
-        waiting_until=step.until if waits else 0,
-        waiting_detail=None,
-        child_run_id=step.child,
-        seeded=False,
-        finish_reason=llm.finish_reason,
-    )
-    if step.detail and waits:
-        convert.set_struct(message.waiting_detail, step.detail)
-    return message
+def _token(item: Token) -> Any:
+    return pb.WatchRunResponse(token=message_of(pb.TokenChunk, item))
 
 
 def _event(seen: Seen) -> Any:
+    event = _head(seen, body_json=b"")
+    convert.set_struct(event.body, msgspec.json.decode(seen.data))
+    if event.ByteSize() > EVENT_BYTES_MAX:
+        event.body.Clear()
+        convert.set_struct(event.body, _cut(seen))
+    return event
+
+
+def _head(seen: Seen, body_json: bytes) -> Any:
     event = seen.event
-    body = msgspec.json.decode(seen.data)
     attempt = getattr(event, "attempt", 0)
-    message = message_of(
+    return message_of(
         pb.RunEvent,
         seen,
-        type=str(body.get("type", "")),
+        type=ev.event_type(event),
         ts=event.ts,
         step=getattr(event, "step", ""),
         attempt=attempt if 0 <= attempt < 2**31 else 0,  # another program may have written it
         body=None,
+        body_json=body_json,
     )
-    convert.set_struct(message.body, body)
-    if message.ByteSize() > EVENT_BYTES_MAX:
-        message.body.Clear()
-        convert.set_struct(message.body, {"type": message.type, "$truncated": len(seen.data)})
-    return message
 
 
-def _truncate(value: Any) -> None:
-    size = value.ByteSize()
-    value.Clear()
-    convert.set_value(value, {"$truncated": size})
+def _cut(seen: Seen) -> dict[str, Any]:
+    """Returns what stands for the body of an event that is too large for an answer."""
+    return {"type": ev.event_type(seen.event), "$truncated": len(seen.data)}

@@ -11,5 +11,6 @@ __all__ = [
     "submission",
     "submit",
     "view",
+    "wait",
     "watch",
 ]

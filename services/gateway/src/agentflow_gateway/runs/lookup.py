@@ -32,6 +32,14 @@ async def first_event(deps: Deps, key: subjects.EntityKey) -> ev.RunSubmitted | 
     return event if isinstance(event, ev.RunSubmitted) else None
 
 
+async def newest_at_leader(call: Call, key: subjects.EntityKey) -> int:
+    """Returns the newest sequence of a run as the log's leader has it, where a replica that lags may answer reads.
+
+    Returns 0 if there are no replicas.
+    """
+    return await call.deps.log.newest(subjects.run_all(key)) if call.deps.settings.replicas > 1 else 0
+
+
 async def status_of(call: Call, run_id: str) -> str | None:
     """Returns the run's status without folding it, or None if there is no such run."""
     key = run_key(call, run_id)

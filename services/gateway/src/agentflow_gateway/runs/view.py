@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,6 @@ from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.store.runs import RunFilter
 
 STEP_OUTPUT_BYTES_MAX: Final = 256 * 1024  # one step's output in an answer; larger: {"$truncated": bytes}
 ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024  # clients' default limit is 4 MiB: step outputs beyond it are left out
@@ -36,6 +35,13 @@ class RunView(msgspec.Struct):
     seeded: frozenset[str] = frozenset()  # steps whose result is another run's
     derived: tuple[str, ...] = ()  # forks and retries of this run
     unregistered: bool = False  # another definition is registered under its definition's name and version
+
+
+class Beside(NamedTuple):
+    """The part of an answer about a run that is not in its log."""
+
+    derived: tuple[str, ...]
+    unregistered: bool
 
 
 class Folded(msgspec.Struct, frozen=True):
@@ -93,7 +99,8 @@ async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView
     output = await deps.blobs.unpack(state.output) if state.output is not None else None
     bytes_left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
     output, bytes_left = await _filled(call, output, _own_refs(state), bytes_left)
-    derived = await deps.store.runs.find(call.org, RunFilter(tags={ORIGIN_TAG: run_id}), None, DERIVED_MAX)
+    text = registered_text(state.definition)
+    beside = await beside_log(call, run_id, state.workflow, state.version, text)
     shown = RunView(
         state=state,
         inputs=inputs,
@@ -101,10 +108,24 @@ async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView
         outputs=await _step_outputs(call, state, bytes_left),
         last_seq=folded.last_seq,
         seeded=folded.seeded,
-        derived=tuple(row.run for row in derived),
-        unregistered=not await definitions.is_registered(call, state.workflow, state.version, state.definition),
+        derived=beside.derived,
+        unregistered=beside.unregistered,
     )
     return await _revealed(call, shown, reason) if reveal else shown
+
+
+async def beside_log(call: Call, run_id: str, name: str, version: int, text: str) -> Beside:
+    """Returns what the tables say about a run. text: its definition as `registered_text` writes it."""
+    found = await call.store.shown.about(call.org, run_id, name, version, text, DERIVED_MAX)
+    if found.registered is False:  # it may have been written differently
+        same = await definitions.is_registered(call, name, version, msgspec.json.decode(text))
+        return Beside(found.derived, not same)
+    return Beside(found.derived, not found.registered)
+
+
+def registered_text(definition: dict[str, Any]) -> str:
+    """Returns a definition as registered texts are written."""
+    return msgspec.json.encode(definition, order="sorted").decode()
 
 
 async def _step_outputs(call: Call, state: RunState, bytes_left: int) -> dict[str, Any]:

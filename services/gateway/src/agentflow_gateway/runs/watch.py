@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any, Final
 
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
 from agentflow_common import events as ev
-from agentflow_common import subjects, tasks
+from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE, OverloadedError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
+from agentflow_common.log.fast_path import Message, hand_over
 from agentflow_common.runs.fold import readable
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.gate import Gate
+from agentflow_gateway.run_tails import Following
 from agentflow_gateway.runs import archive
-from agentflow_gateway.runs.lookup import no_such_run, run_key
+from agentflow_gateway.runs.lookup import newest_at_leader, no_such_run, run_key
 from agentflow_gateway.runs.progress import Progress
 
 log = logging.getLogger(__name__)
+
+PIECE_MAX: Final = 256  # events that are read from the log before the first of them is handed on
+PIECE_BYTES_MAX: Final = 1024 * 1024
+LAG_S: Final = 0.02  # until a replica that lags is asked again
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -49,7 +55,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 _token_decoder = msgspec.json.Decoder(Token)
-Queue = asyncio.Queue[Seen | Token | BaseException | None]
+Piece = list[Seen | Token]
 
 
 class Watchers:
@@ -59,24 +65,45 @@ class Watchers:
         self._gate = Gate(_too_many)
 
     async def watch(
-        self, call: Call, run_id: str, after_seq: int, include_tokens: bool
-    ) -> AsyncGenerator[Seen | Token, None]:
-        """Yields events and tokens until the run's terminal event. NotFoundError, OverloadedError."""
+        self, call: Call, run_id: str, after_seq: int, include_tokens: bool, gather_s: float = 0.0
+    ) -> AsyncGenerator[Piece, None]:
+        """Yields events and tokens until the run's terminal event. NotFoundError, OverloadedError.
+
+        gather_s: the least time between two pieces of a run that goes on.
+        """
         settings, key = call.deps.settings, run_key(call, run_id)
-        queue = Queue(settings.watch_queue_max)
-        subscription: Any = None
-        producer: asyncio.Task[None] | None = None
-        with self._gate.entered(settings.watchers_max):
-            try:
-                if include_tokens:
-                    subscription = await call.deps.nc.subscribe(subjects.live_run(run_id), cb=_relay(queue))
-                producer = asyncio.create_task(_produce(call, key, _Feed(queue, Progress(), after_seq)))
-                while (item := await queue.get()) is not None:
-                    if isinstance(item, BaseException):
-                        raise item
-                    yield item
-            finally:
-                await asyncio.shield(_clean_up(producer, subscription))
+        feed = _Feed(after_seq)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._gate.entered(settings.watchers_max))
+            tail = call.deps.tails.of(key)
+            following = await stack.enter_async_context(tail.following(key, settings.watch_queue_max))
+            while True:
+                newest = await newest_at_leader(call, key)
+                piece, size = Piece(), 0
+                async for stored in _stored(call, key, feed.last_seq):
+                    if include_tokens and not feed.last_seq and _has_model_steps(stored.data):
+                        await stack.enter_async_context(_tokens(call, run_id, following))
+                    if (seen := feed.add(stored)) is not None:
+                        piece.append(seen)
+                        size += len(seen.data)
+                    if len(piece) == PIECE_MAX or size > PIECE_BYTES_MAX:
+                        yield piece
+                        piece, size = Piece(), 0
+                if piece:
+                    yield piece
+                if not feed.last_seq:
+                    raise no_such_run(run_id)
+                if feed.has_ended():
+                    return
+                if feed.last_seq < newest:
+                    await asyncio.sleep(LAG_S)
+                    continue
+                while not following.lost:
+                    if piece := feed.piece(await following.take(gather_s=gather_s)):
+                        yield piece
+                    if feed.has_ended():
+                        return
+                following.begin_again()  # the client is slow: what it has not got is in the log
 
 
 def _too_many(text: str) -> OverloadedError:
@@ -84,89 +111,82 @@ def _too_many(text: str) -> OverloadedError:
     return OverloadedError(text, kind="too_many_watchers", retry_after_ms=2000)
 
 
-class _Feed(NamedTuple):
-    """A watcher's queue, and what has been put into it."""
+def _stored(call: Call, key: subjects.EntityKey, after_seq: int) -> AsyncIterator[Stored]:
+    """Yields what the log has, at first from its start: the progress needs it all."""
+    if not after_seq:
+        return archive.messages(call, key)
+    return call.deps.log.messages(subjects.run_all(key), after_seq)
 
-    queue: Queue
-    progress: Progress
-    after_seq: int  # events up to this one are folded and not put
 
-    async def put(self, item: Stored | Delivery) -> None:
-        event, progress = readable(item.subject, item.data), self.progress
+class _Feed:
+    """What a watcher gets: each event once, in order, with the progress. Pure."""
+
+    def __init__(self, after_seq: int) -> None:
+        self.last_seq = 0  # of the newest message that was added
+        self._after_seq = after_seq  # events up to this one are folded and not shown
+        self._progress = Progress()
+
+    def has_ended(self) -> bool:
+        return self._progress.ended
+
+    def piece(self, items: list[Any]) -> Piece:
+        """Returns what there is to show of items that have come, up to the end of the run."""
+        piece = Piece()
+        for item in items:
+            if isinstance(item, Token):
+                piece.append(item)
+            elif item.seq > self.last_seq and not self.has_ended() and (seen := self.add(item)) is not None:
+                piece.append(seen)
+        return piece
+
+    def add(self, item: Stored | Delivery) -> Seen | None:
+        """Folds a message. Returns what there is to show of it."""
+        self.last_seq = item.seq
+        event, progress = readable(item.subject, item.data), self._progress
         if event is None:
             log.warning("an event can't be read by this version", extra={"seq": item.seq})
-            return
+            return None
         if isinstance(event, ev.ClaimTaken) or (progress.ended and not isinstance(event, ev.TERMINAL_RUN)):
-            return
+            return None
         try:
             progress.add(event)
         except (AttributeError, LookupError, TypeError, ValueError):  # an event's shape with nonsense in it
             log.warning("an event makes no sense", extra={"seq": item.seq})
-            return
-        if item.seq > self.after_seq:
-            seen = Seen(
-                seq=item.seq,
-                event=event,
-                data=item.data,
-                status=progress.status,
-                cost_nano=progress.cost_nano,
-                steps_done=progress.steps_done,
-                steps_total=progress.steps_total,
-            )
-            await self.queue.put(seen)
+            return None
+        if item.seq <= self._after_seq:
+            return None
+        return Seen(
+            seq=item.seq,
+            event=event,
+            data=item.data,
+            status=progress.status,
+            cost_nano=progress.cost_nano,
+            steps_done=progress.steps_done,
+            steps_total=progress.steps_total,
+        )
 
 
-def _relay(queue: Queue) -> Any:
-    async def on_token(msg: Msg) -> None:
+def _has_model_steps(submitted: bytes) -> bool:
+    """True if a run's first event may define a step that calls a model: only these have tokens."""
+    return b'"llm"' in submitted
+
+
+@contextlib.asynccontextmanager
+async def _tokens(call: Call, run_id: str, following: Following) -> AsyncIterator[None]:
+    """Lets the follower get the run's tokens, as far as it has room: a step's event has the whole text."""
+    subscription = await hand_over(call.deps.nc, subjects.live_run(run_id), _relay(following))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(nats.errors.Error):
+            await asyncio.shield(subscription.unsubscribe())
+
+
+def _relay(following: Following) -> Callable[[Msg | Message], None]:
+    def on_token(msg: Msg | Message) -> None:
         try:
-            queue.put_nowait(_token_decoder.decode(msg.data))
-        except asyncio.QueueFull:
-            pass  # the viewer sees the gap in the offsets; the step's event has the whole text
+            following.put_passing(_token_decoder.decode(msg.data))
         except UNREADABLE:
             log.debug("a live message is not a token")
 
     return on_token
-
-
-async def _produce(call: Call, key: subjects.EntityKey, feed: _Feed) -> None:
-    """Fills the queue. It waits while the queue is full, so a slow client slows its own reading and nothing else."""
-    try:
-        last_seq = await _replay(call, key, feed)
-        if not feed.progress.ended:
-            await _follow(call, key, last_seq, feed)
-        await feed.queue.put(None)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        await feed.queue.put(error)
-
-
-async def _replay(call: Call, key: subjects.EntityKey, feed: _Feed) -> int:
-    """Puts what the log has now, from its start: the progress needs it all. Returns the newest sequence."""
-    last_seq = 0
-    async for stored in archive.messages(call, key):
-        await feed.put(stored)
-        last_seq = stored.seq
-    if not last_seq:
-        raise no_such_run(key.name)
-    return last_seq
-
-
-async def _follow(call: Call, key: subjects.EntityKey, last_seq: int, feed: _Feed) -> None:
-    tail = call.deps.log.tail([subjects.run_all(key)], last_seq + 1)
-    try:
-        while True:
-            for delivery in await tail.batch(wait_s=5.0):
-                await feed.put(delivery)
-                if feed.progress.ended:
-                    return
-    finally:
-        await asyncio.shield(tail.stop())
-
-
-async def _clean_up(producer: asyncio.Task[None] | None, subscription: Any) -> None:
-    if producer is not None:
-        await tasks.stop([producer])
-    if subscription is not None:
-        with contextlib.suppress(nats.errors.Error):
-            await subscription.unsubscribe()

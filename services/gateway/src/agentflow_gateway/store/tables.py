@@ -12,6 +12,7 @@ from agentflow_gateway.store.labels import LabelStore
 from agentflow_gateway.store.memory import Memory
 from agentflow_gateway.store.runs import RunStore
 from agentflow_gateway.store.schedules import ScheduleStore
+from agentflow_gateway.store.shown import ShownStore
 
 SCHEMA = "gateway"
 
@@ -26,4 +27,5 @@ class Store:
         self.runs = RunStore(pool)
         self.approvals = ApprovalStore(pool)
         self.schedules = ScheduleStore(pool)
+        self.shown = ShownStore(pool)
         self.calendars = CalendarStore(pool)

@@ -1,0 +1,195 @@
+"""Tails of the log for all who follow runs: a message is read once, and goes to those who follow its run.
+
+A tail reads from its first follower on, and ends some seconds after the last one has left, so a gateway that nobody
+watches reads nothing. There is one tail for each shard, which has all events of its runs, and one for the decisions
+about whole runs, which say how a run ended. A follower first reads what the log has, and takes what has come then:
+the tail had begun before that read. Sequences tell what it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from agentflow_common import subjects, tasks
+from agentflow_common.connections import transient
+from agentflow_common.log.consumers import Delivery, PullError, Tail
+from agentflow_common.log.event_log import EventLog
+from agentflow_common.runtime.probes import Probes
+
+log = logging.getLogger(__name__)
+
+LINGER_S: Final = 5.0  # a tail goes on so long without a follower: the next one comes soon where runs are watched
+BEHIND_MAX: Final = 20_000  # messages that a tail may lag before readiness says so
+_WAIT_S: Final = 5.0
+_AGAIN_S: Final = 0.5
+
+
+class Following:
+    """The items that have come for one follower and were not taken yet, at most `items_max` items."""
+
+    def __init__(self, items_max: int) -> None:
+        self.lost = False  # more came than was kept: the follower has to read the log again
+        self._items: list[Any] = []
+        self._items_max = items_max
+        self._arrived = asyncio.Event()
+        self._urgent = asyncio.Event()  # what has come should not be waited upon
+        self._taken_at = 0.0
+
+    def put(self, delivery: Delivery) -> None:
+        """Keeps a message of the log. One that finds no room is not lost: the log has it."""
+        if self.lost:
+            return
+        if len(self._items) >= self._items_max:
+            self.lost = True
+            self._items.clear()
+        else:
+            self._items.append(delivery)
+        if self.lost or delivery.subject.endswith(subjects.OUT_RUN):
+            self._urgent.set()
+        self._arrived.set()
+
+    def put_passing(self, item: object) -> None:
+        """Keeps something that no log has, if there is room."""
+        if not self.lost and len(self._items) < self._items_max:
+            self._items.append(item)
+            self._arrived.set()
+
+    def begin_again(self) -> None:
+        """Forgets that something was lost. What comes from now on is kept; the follower then reads the log."""
+        self.lost = False
+        self._items.clear()
+        self._arrived.clear()
+        self._urgent.clear()
+
+    async def take(self, timeout_s: float | None = None, gather_s: float = 0.0) -> list[Any]:
+        """Returns what has come, in order; nothing after `timeout_s`, or if something was lost.
+
+        gather_s: the least time from one answer to the next, so that a busy run is answered in fewer pieces. A
+            decision about the whole run does not wait for it.
+        """
+        now = asyncio.get_running_loop().time
+        if gather_s and (left_s := self._taken_at + gather_s - now()) > 0:
+            await _within(left_s, self._urgent)
+        if not self._arrived.is_set():
+            await _within(timeout_s, self._arrived)
+        self._arrived.clear()
+        self._urgent.clear()
+        taken, self._items = self._items, []
+        self._taken_at = now()
+        return taken
+
+
+async def _within(timeout_s: float | None, event: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+
+
+class RunTail:
+    """One tail and its followers."""
+
+    def __init__(self, events: EventLog, subject: str, linger_s: float = LINGER_S) -> None:
+        self._log = events
+        self._subject = subject
+        self._linger_s = linger_s
+        self._followers: dict[tuple[str, str], set[Following]] = {}  # by org and run
+        self._starting = asyncio.Lock()
+        self._tail: Tail | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._end: asyncio.TimerHandle | None = None
+        self._behind = 0
+
+    @contextlib.asynccontextmanager
+    async def following(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
+        """Gives what comes for a run from now on. Read the log inside: what it has then is older than what comes."""
+        place = (key.org, key.name)
+        follower = Following(items_max)
+        self._followers.setdefault(place, set()).add(follower)
+        try:
+            await self._begin()
+            yield follower
+        finally:
+            others = self._followers[place]
+            others.discard(follower)
+            if not others:
+                del self._followers[place]
+            if not self._followers and self._task is not None:
+                self._end = asyncio.get_running_loop().call_later(self._linger_s, self._end_if_idle)
+
+    async def _begin(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+        if self._task is not None:
+            return
+        async with self._starting:
+            if self._task is None:
+                tail = self._log.tail([self._subject], await self._log.last_seq() + 1)
+                self._tail, self._behind = tail, 0
+                self._task = asyncio.create_task(self._read(tail), name=f"tail-{self._subject}")
+
+    def _end_if_idle(self) -> None:
+        if not self._followers and self._task is not None:
+            self._task.cancel()
+            self._task = self._tail = None
+
+    async def _read(self, tail: Tail) -> None:
+        try:
+            while True:
+                try:
+                    for delivery in await tail.batch(wait_s=_WAIT_S):
+                        self._hand_out(delivery)
+                except transient.SURVIVED as error:  # it goes on behind the last message that it had
+                    log.warning("the tail is interrupted", extra={"error": type(error).__name__})
+                    await asyncio.sleep(_AGAIN_S)
+        finally:
+            await asyncio.shield(tail.stop())
+
+    def _hand_out(self, delivery: Delivery) -> None:
+        self._behind = delivery.pending
+        parts = delivery.subject.split(".", 5)
+        for follower in self._followers.get((parts[3], parts[4]), ()):
+            follower.put(delivery)
+
+    def check(self) -> None:
+        """Raises PullError if somebody follows and the tail is away, or far behind."""
+        if self._tail is None:
+            return
+        if self._tail.away:
+            raise PullError(f"the log does not deliver: {self._tail.away}")
+        if self._behind > BEHIND_MAX:
+            raise PullError(f"{self._behind} messages behind")
+
+    async def stop(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+        if self._task is not None:
+            await tasks.stop([self._task])
+
+
+class Tails:
+    """All tails of a gateway."""
+
+    def __init__(self, events: EventLog, linger_s: float = LINGER_S) -> None:
+        self.ends = RunTail(events, subjects.ALL_RUN_DECISIONS, linger_s)
+        self._shards = [RunTail(events, subjects.shard_all(shard), linger_s) for shard in range(subjects.SHARDS)]
+
+    def of(self, key: subjects.EntityKey) -> RunTail:
+        """Returns the tail that has all events of a run."""
+        return self._shards[key.shard]
+
+    def watched(self, probes: Probes) -> None:
+        """Lets readiness report when those who follow runs get nothing, or get it late."""
+        probes.add("run_tails", self._check, "those who watch runs, or wait for them, get nothing new for now")
+
+    async def _check(self) -> None:
+        for tail in (self.ends, *self._shards):
+            tail.check()
+
+    async def stop(self) -> None:
+        for tail in (self.ends, *self._shards):
+            await tail.stop()
