@@ -100,7 +100,7 @@ SOON = {
     "compensated_forward": 1,
     "fired_again": 11,
     "late_costs_lost": 1,
-    "no_grace": 59,
+    "no_grace": 131,
     "parent_never_told": 1,
     "parent_told_twice": 1,
     "paused_goes_on": 9,
@@ -126,7 +126,7 @@ SOON = {
     "beside_the_end": 9,
     "run_slot_kept_on_cancel": 43,
     "run_begins_while_it_waits": 11,
-    "newcomer_does_not_wait": 59,
+    "newcomer_does_not_wait": 411,
     "chain_leaks_its_slot": 171,
     "refused_run_begins": 59,
 }
