@@ -96,7 +96,7 @@ class RunTail:
         self._log = events
         self._subject = subject
         self._linger_s = linger_s
-        self._followers: dict[tuple[str, str], set[Following]] = {}  # by org and run
+        self._followers: dict[subjects.EntityKey, set[Following]] = {}  # by run
         self._starting = asyncio.Lock()
         self._tail: Tail | None = None
         self._task: asyncio.Task[None] | None = None
@@ -106,17 +106,16 @@ class RunTail:
     @contextlib.asynccontextmanager
     async def following(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
         """Gives what comes for a run from now on. Read the log inside: what it has then is older than what comes."""
-        place = (key.org, key.name)
         follower = Following(items_max)
-        self._followers.setdefault(place, set()).add(follower)
+        self._followers.setdefault(key, set()).add(follower)
         try:
             await self._begin()
             yield follower
         finally:
-            others = self._followers[place]
+            others = self._followers[key]
             others.discard(follower)
             if not others:
-                del self._followers[place]
+                del self._followers[key]
             if not self._followers and self._task is not None:
                 self._end = asyncio.get_running_loop().call_later(self._linger_s, self._end_if_idle)
 
@@ -151,9 +150,10 @@ class RunTail:
 
     def _hand_out(self, delivery: Delivery) -> None:
         self._behind = delivery.pending
-        parts = delivery.subject.split(".", 5)
-        for follower in self._followers.get((parts[3], parts[4]), ()):
-            follower.put(delivery)
+        key = subjects.parse(delivery.subject)
+        if key is not None:
+            for follower in self._followers.get(key, ()):
+                follower.put(delivery)
 
     def check(self) -> None:
         """Raises PullError if somebody follows and the tail is away, or far behind."""

@@ -89,13 +89,14 @@ def _validate_here(text: str) -> Validation:
 def _not_built_in(text: str) -> Iterator[str]:
     """Yields a hint for each tool and function of a valid definition that only a worker may offer."""
     from agentflow_common import hints
-    from agentflow_common.definition.checks.tool_arguments import NAMED_BY
+    from agentflow_common.definition.checks.tool_arguments import CHECKED
+    from agentflow_common.definition.nodes.calls import NAMED_BY
     from agentflow_common.definition.parse import parse_text
     from agentflow_common.errors import InvalidError
 
     known = _built_in()
     try:
-        works = [work for _, work in parse_text(text).works() if work.type in NAMED_BY]
+        works = [work for _, work in parse_text(text).works() if work.type in CHECKED]
     except InvalidError:
         return
     used = {(work.type, getattr(work.config, NAMED_BY[work.type])) for work in works}

@@ -7,17 +7,15 @@ written. A run is pinned to the completed definition, so nothing else has to kno
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import arguments, works
+from agentflow_common.definition.nodes.calls import NAMED_BY, arguments, works
 from agentflow_common.definition.nodes.types import AnyNode, FunctionNode, LlmNode, ToolNode
 from agentflow_common.places import Finding
-
-NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref"}
 
 
 class Needs(msgspec.Struct, frozen=True):

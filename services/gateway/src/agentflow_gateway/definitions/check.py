@@ -12,6 +12,7 @@ import msgspec
 from agentflow_common import rpc
 from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.model import Definition, load_trusted
+from agentflow_common.definition.nodes.calls import NAMED_BY
 from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import limits
@@ -23,7 +24,6 @@ from agentflow_gateway.worker_registry import Registry
 CANONICAL_BYTES_MAX: Final = 2 * 1024 * 1024  # it is pinned in `run.submitted`; the server takes messages of 8 MiB
 _INLINE_PARSE_CHARS: Final = 32 * 1024  # longer texts are parsed on a thread, so that other calls go on
 _PARSED_MAX: Final = 256  # definitions that are kept as they were read
-_NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
 UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content
 UNREGISTERED: Final = "unregistered"
 
@@ -122,7 +122,7 @@ async def _check_loaded(call: Call, loaded: Loaded, lines: Lines | None, identit
 def _uses(definition: Definition) -> dict[str, dict[str, Path]]:
     uses: dict[str, dict[str, Path]] = {}
     for number, work in definition.works():
-        field = _NAMED_BY[work.type]
+        field = NAMED_BY[work.type]
         path: Path = ("dag", "nodes", number, *work.path, field)
         uses.setdefault(work.type, {}).setdefault(getattr(work.config, field), path)
     return uses
@@ -228,7 +228,7 @@ async def _unfit_arguments(
 ) -> tuple[Problem, ...]:
     """Returns problems of arguments of tools and functions that workers offer, at the places that are trusted."""
     called = {
-        (kind, name) for part in parts for kind in tool_arguments.NAMED_BY for name in part.loaded.uses.get(kind, ())
+        (kind, name) for part in parts for kind in tool_arguments.CHECKED for name in part.loaded.uses.get(kind, ())
     }
     if not called:
         return ()
@@ -272,12 +272,17 @@ def _same_content(row: DefinitionRow, digest: str) -> bool:
     return row.digest == digest or _registered(row.canonical).digest == digest
 
 
+def registered_text(canonical: dict[str, Any]) -> str:
+    """Returns a definition as the table of registered ones has it."""
+    return msgspec.json.encode(canonical, order="sorted").decode()
+
+
 async def is_registered(call: Call, name: str, version: int, canonical: dict[str, Any]) -> bool:
     """True if this very definition is registered under that name and version."""
     row = await call.store.definitions.find(call.org, name, version)
     if row is None:
         return False
-    text = msgspec.json.encode(canonical, order="sorted").decode()
+    text = registered_text(canonical)
     return row.canonical == text or _same_content(row, load_trusted(canonical).digest())
 
 
@@ -317,7 +322,7 @@ async def register(call: Call, source: Source) -> tuple[Checked, bool]:
     """
     checked = await check(call, source)
     definition = checked.definition
-    text = msgspec.json.encode(checked.canonical, order="sorted").decode()
+    text = registered_text(checked.canonical)
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
     there = await call.store.definitions.add(call.org, row, call.now_ms(), call.identity.actor)
     if there is not None and not (there.digest and _same_content(there, checked.digest)):

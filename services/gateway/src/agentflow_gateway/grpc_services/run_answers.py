@@ -14,12 +14,11 @@ from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of
 from agentflow_gateway.runs import view as run_view
-from agentflow_gateway.runs.lookup import run_key
+from agentflow_gateway.runs.lookup import LAG_S, run_key
 
 MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value
 KEPT_BYTES_MAX: Final = 16 * 1024 * 1024  # of all kept answers on the wire; in memory they take a few times as much
 KEPT_EACH_BYTES_MAX: Final = 256 * 1024
-LAG_S: Final = 0.02  # until a replica that lags is asked again
 
 
 class _Kept(NamedTuple):
@@ -70,7 +69,7 @@ class RunAnswers:
         run = message(view)
         self._forget(key)
         if (size := run.ByteSize()) <= KEPT_EACH_BYTES_MAX:
-            self._kept[key] = _Kept(run, view.last_seq, run_view.registered_text(view.state.definition), size)
+            self._kept[key] = _Kept(run, view.last_seq, view.text, size)
             self._bytes += size
             while self._bytes > self._bytes_max:
                 self._forget(next(iter(self._kept)))

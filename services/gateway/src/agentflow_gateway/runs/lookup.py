@@ -13,6 +13,7 @@ from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import archive
 
+LAG_S: Final = 0.02  # until a replica that lags is asked again
 ENDED: Final = frozenset(status.value for status in RunStatus if status.terminal)
 
 

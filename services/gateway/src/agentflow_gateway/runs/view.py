@@ -35,6 +35,7 @@ class RunView(msgspec.Struct):
     seeded: frozenset[str] = frozenset()  # steps whose result is another run's
     derived: tuple[str, ...] = ()  # forks and retries of this run
     unregistered: bool = False  # another definition is registered under its definition's name and version
+    text: str = ""  # its definition as registered texts are written
 
 
 class Beside(NamedTuple):
@@ -99,7 +100,7 @@ async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView
     output = await deps.blobs.unpack(state.output) if state.output is not None else None
     bytes_left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
     output, bytes_left = await _filled(call, output, _own_refs(state), bytes_left)
-    text = registered_text(state.definition)
+    text = definitions.registered_text(state.definition)
     beside = await beside_log(call, run_id, state.workflow, state.version, text)
     shown = RunView(
         state=state,
@@ -110,22 +111,18 @@ async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView
         seeded=folded.seeded,
         derived=beside.derived,
         unregistered=beside.unregistered,
+        text=text,
     )
     return await _revealed(call, shown, reason) if reveal else shown
 
 
 async def beside_log(call: Call, run_id: str, name: str, version: int, text: str) -> Beside:
-    """Returns what the tables say about a run. text: its definition as `registered_text` writes it."""
+    """Returns what the tables say about a run. text: its definition as registered texts are written."""
     found = await call.store.shown.about(call.org, run_id, name, version, text, DERIVED_MAX)
     if found.registered is False:  # it may have been written differently
         same = await definitions.is_registered(call, name, version, msgspec.json.decode(text))
         return Beside(found.derived, not same)
     return Beside(found.derived, not found.registered)
-
-
-def registered_text(definition: dict[str, Any]) -> str:
-    """Returns a definition as registered texts are written."""
-    return msgspec.json.encode(definition, order="sorted").decode()
 
 
 async def _step_outputs(call: Call, state: RunState, bytes_left: int) -> dict[str, Any]:

@@ -23,14 +23,13 @@ from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.run_tails import Following
 from agentflow_gateway.runs import archive
-from agentflow_gateway.runs.lookup import newest_at_leader, no_such_run, run_key
+from agentflow_gateway.runs.lookup import LAG_S, newest_at_leader, no_such_run, run_key
 from agentflow_gateway.runs.progress import Progress
 
 log = logging.getLogger(__name__)
 
 PIECE_MAX: Final = 256  # events that are read from the log before the first of them is handed on
 PIECE_BYTES_MAX: Final = 1024 * 1024
-LAG_S: Final = 0.02  # until a replica that lags is asked again
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import asyncpg
@@ -44,6 +45,14 @@ class RememberedTables(Tables):
     def __init__(self, pool: asyncpg.Pool, memory: Memory) -> None:
         super().__init__(pool)
         self.memory = memory
+
+    @contextlib.contextmanager
+    def _changing(self, org: str, workflow: str) -> Iterator[None]:
+        """Forgets the rows of a workflow after a change, also after one of unknown outcome."""
+        try:
+            yield
+        finally:
+            self.memory.forget(org, workflow)
 
     async def _remembered(
         self,

@@ -44,10 +44,8 @@ class DefinitionStore(RememberedTables):
             "ON CONFLICT (org, name, version) DO NOTHING RETURNING version"
         )
         values = (org, row.name, row.version, row.digest, row.canonical, now_ms, by)
-        try:
+        with self._changing(org, row.name):
             created = await self._pool.fetchval(query, *values)
-        finally:
-            self.memory.forget(org, row.name)
         if created is not None:
             return None
         there = await self._find(org, row.name, row.version)
@@ -131,7 +129,5 @@ class DefinitionStore(RememberedTables):
             "SET digest = EXCLUDED.digest, deleted_at = EXCLUDED.deleted_at, deleted_by = EXCLUDED.deleted_by "
             "RETURNING version"
         )
-        try:
+        with self._changing(org, row.name):
             return await self._pool.fetchval(query, org, row.name, row.version, row.digest, now_ms, by) is not None
-        finally:
-            self.memory.forget(org, row.name)

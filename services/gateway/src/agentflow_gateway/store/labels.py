@@ -34,10 +34,8 @@ class LabelStore(RememberedTables):
 
     async def put(self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str) -> bool:
         """Replaces the label if it still is `before` (None: it did not exist). False if another writer was first."""
-        try:
+        with self._changing(org, name):
             return await self._put(org, name, row, before, now_ms, by)
-        finally:
-            self.memory.forget(org, name)
 
     async def _put(self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str) -> bool:
         values = (org, name, row.label, row.version, row.canary_version, row.canary_percent, now_ms, by)
@@ -59,7 +57,5 @@ class LabelStore(RememberedTables):
 
     async def remove(self, org: str, name: str, label: str) -> bool:
         query = "DELETE FROM labels WHERE org = $1 AND name = $2 AND label = $3"
-        try:
+        with self._changing(org, name):
             return await self._changed(query, org, name, label)
-        finally:
-            self.memory.forget(org, name)

@@ -68,7 +68,7 @@ class Lane:
             if len(state.queue) > before:
                 slot = state.queue[next(reversed(state.queue))]
                 self.index.add(slot.org, slot.priority, slot)
-                if slot.policy not in {"", "queue"}:
+                if policies.is_particular(slot):
                     self.particular[slot.key] = slot
         elif isinstance(event, ev.LaneMoved):
             evolve(state, event, seq)

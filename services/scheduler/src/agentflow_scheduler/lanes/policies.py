@@ -24,9 +24,14 @@ NAMED_MAX: Final = 3  # holders in a message
 REFUSED: Final = ("skip", "cancel_newest")
 
 
+def is_particular(slot: SlotRequest) -> bool:
+    """True for a run whose policy is another than to wait."""
+    return slot.policy not in {"", "queue"}
+
+
 def particular(state: LaneState) -> dict[str, SlotRequest]:
     """Returns the waiting runs whose policy is another than to wait."""
-    return {key: slot for key, slot in state.queue.items() if slot.policy not in {"", "queue"}}
+    return {key: slot for key, slot in state.queue.items() if is_particular(slot)}
 
 
 def still_waiting(state: LaneState, runs: dict[str, SlotRequest]) -> dict[str, SlotRequest]:
@@ -39,8 +44,6 @@ def settle(state: LaneState, particular: dict[str, SlotRequest], out: LaneDecisi
 
     particular: waiting runs whose policy is another than to wait.
     """
-    if not particular:
-        return
     next_ones = set(itertools.islice(state.queue, max(0, state.limit - len(state.holders))))
     crowd = [slot for key, slot in particular.items() if key not in next_ones]
     cancel_running = [slot for slot in crowd if slot.policy == "cancel_running"]
@@ -79,9 +82,7 @@ def _full(slot: SlotRequest, state: LaneState) -> StepError:
     named = ", ".join(holder.place for holder in itertools.islice(state.holders.values(), NAMED_MAX))
     more = f" and {len(state.holders) - NAMED_MAX} more" if len(state.holders) > NAMED_MAX else ""
     text = f"the run lane {state.lane} is full: {len(state.holders)} of {state.limit}, used by {named}{more}"
-    if slot.policy == "skip":
-        return StepError("skipped", text, retryable=False)
-    return StepError("newest_cancelled", text, retryable=False)
+    return StepError("skipped" if slot.policy == "skip" else "newest_cancelled", text, retryable=False)
 
 
 def _superseded(state: LaneState, newer: SlotRequest) -> StepError:

@@ -15,12 +15,12 @@ import msgspec
 from agentflow_common import hints
 from agentflow_common.definition.edge_arguments import Needs
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import Work, arguments
+from agentflow_common.definition.nodes.calls import NAMED_BY, Work, arguments
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import Finding, Lines, Place, dotted
 
-NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
+CHECKED: Final = ("tool", "function")  # the types of work whose arguments are checked
 SCHEMA_DEPTH_MAX: Final = 20  # deeper levels of a schema are left to the worker
 _TRUTHS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"})
 _TIMES: Final = frozenset({"date-time", "date", "time", "duration"})  # numbers are times, too
@@ -45,7 +45,7 @@ def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signat
     """Yields the problems of the arguments in a definition. signatures: the known ones, by (kind, name)."""
     steps = frozenset(node.id for node in definition.dag.nodes)
     for number, work in definition.works():
-        name = getattr(work.config, NAMED_BY[work.type]) if work.type in NAMED_BY else ""
+        name = getattr(work.config, NAMED_BY[work.type]) if work.type in CHECKED else ""
         signature = signatures.get((work.type, name))
         if signature is not None and signature.schema.get("type") == "object":
             here: Place = ("dag", "nodes", number, *work.path)

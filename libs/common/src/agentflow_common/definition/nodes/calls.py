@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from agentflow_common.definition.nodes.base import Model
 from agentflow_common.definition.nodes.types import (
@@ -19,6 +19,8 @@ from agentflow_common.definition.nodes.types import (
     ToolNode,
     WaitNode,
 )
+
+NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
 
 
 class Work(Model):
