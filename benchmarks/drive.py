@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.log.consumers import Delivery, Tail
 from benchmarks.stack import Engine
 
@@ -21,6 +21,7 @@ async def arrivals(stack: Engine, tail: Tail, silence_s_max: float = SILENCE_S_M
     """
     silent_since = time.monotonic()
     while not (found := await tail.batch(5.0)):
+        tasks.heed_cancellation()  # of Ctrl-C, which comes once
         stack.check()
         if time.monotonic() - silent_since > silence_s_max:
             raise RuntimeError(f"no run made any progress for {silence_s_max:.0f} s")

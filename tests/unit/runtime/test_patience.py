@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -53,3 +54,17 @@ async def test_errors_of_other_kinds_are_raised_at_once() -> None:
     with pytest.raises(DeadlineError, match="did not answer"):
         await tasks.patiently(service.ask, PATIENCE_S, 0.1, kinds={"service_unavailable"})
     assert service.asked == 1
+
+
+async def test_a_task_that_slept_through_its_cancellation_heeds_it_later() -> None:
+    async def sleeps_through_it() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        tasks.heed_cancellation()
+
+    task = asyncio.create_task(sleeps_through_it())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    tasks.heed_cancellation()  # this task was not cancelled

@@ -32,6 +32,13 @@ async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
                 log.debug("a task ended while it was stopped", exc_info=task.exception())
 
 
+def heed_cancellation() -> None:
+    """Raises CancelledError if the running task slept through its cancellation, for loops that nobody stops twice."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:
     """Yields the pauses of a poll without end: they double from `first_s` to `longest_s`."""
     pause_s = first_s

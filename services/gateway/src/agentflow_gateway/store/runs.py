@@ -154,7 +154,8 @@ class RunStore(Tables):
         return [None] * len(rows)
 
     async def empty(self) -> bool:
-        return not await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs)")
+        """True if no decision is merged. A submission may be listed all the same: it lists itself, before any."""
+        return not await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs WHERE seq > 0)")
 
     async def put(self, rows: Sequence[RunRow]) -> list[tuple[str, str]]:
         """Merges the rows into the projection; each (org, run) at most once in `rows`.
