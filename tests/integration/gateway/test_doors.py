@@ -235,3 +235,15 @@ async def test_the_dev_key_is_made_once_and_kept_secret(
         assert not [row for row in await gateway.store.keys.list() if key in repr(row)]
     assert key not in caplog.text
     assert env_key not in caplog.text
+
+
+async def test_the_keys_of_the_settings_work_with_their_org_and_permissions(
+    nats_url: str, db_env: dict[str, str]
+) -> None:
+    key = secrets.token_hex(16)
+    given = [{"key": key, "org_id": "acme", "permissions": ["write", "read"]}]
+    for _ in range(2):  # a start that finds the key changes nothing
+        async with running_gateway(nats_url, db_env, api_keys=given) as gateway:
+            (row,) = await gateway.store.keys.list("acme")
+            assert (row.org, row.permissions, row.name) == ("acme", ("read", "write"), "settings")
+            assert (await gateway.submit(key)).run_id

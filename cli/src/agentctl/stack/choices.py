@@ -21,6 +21,7 @@ KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other por
 # The other settings of the services. Importing their classes would take a second; a test compares this with them.
 SETTINGS: Final = frozenset(
     {
+        "API_KEYS",
         "AWS_ACCESS_KEY_ID",
         "AWS_DEFAULT_REGION",
         "AWS_REGION",

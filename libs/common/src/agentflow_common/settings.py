@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from pydantic import Field, FilePath, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic import AliasChoices, Field, FilePath, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agentflow_common.errors import Problem
+from agentflow_common import settings_file
+from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.hints import meant, plain
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -30,8 +28,39 @@ def load(kind: type[SettingsT]) -> SettingsT:
         return kind()
     except ValidationError as error:
         wrong = [Problem(".".join(map(str, one["loc"])).upper(), plain(one), meant(one)) for one in error.errors()]
-        lines = [f"  {problem}" for problem in wrong]
-        raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines)) from None
+    except InvalidError as error:
+        wrong = [*error.problems]
+    lines = [f"  {problem}" for problem in wrong]
+    raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines))
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """The settings of a service in the file that AGENTFLOW_CONFIG names."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: str) -> None:
+        super().__init__(settings_cls)
+        self._path = Path(path)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  (unused)
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Returns the values by the name of their field. Raises InvalidError with every problem of the file."""
+        given = settings_file.read(self._path, os.environ)
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            known = next((variable for variable in file_names(name, field) if variable in given), None)
+            if known is not None:
+                found[name] = given[known]
+        return found
+
+
+def file_names(name: str, field: FieldInfo) -> Iterator[str]:
+    """Yields the names of a field in the file of settings, in upper case, best first."""
+    alias = field.validation_alias or field.alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    yield from (choice.upper() for choice in choices if isinstance(choice, str))
+    yield name.upper()
 
 
 class Settings(BaseSettings):
@@ -89,8 +118,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = os.environ.get("AGENTFLOW_CONFIG")
-        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=path),) if path else ()
-        return (init_settings, env_settings, *yaml)
+        file = (_FileSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *file)
 
 
 class DatabaseSettings(Settings):

@@ -49,6 +49,10 @@ async def ensure_dev_key(store: KeyStore, settings: GatewaySettings, now_ms: int
 
     Without API_KEY and without a file nobody could learn a random key, so none is made.
     """
+    for number, given in enumerate(settings.api_keys):
+        owner = ids.check_token(given.org_id or settings.default_org_id, f"api_keys[{number}].org_id")
+        permissions = auth_rules.check_permissions(given.permissions)
+        await _put(store, given.key.get_secret_value(), owner, given.name, permissions, now_ms)
     org, file = ids.check_token(settings.default_org_id, "DEFAULT_ORG_ID"), settings.dev_key_file
     if settings.api_key:
         await _put(store, settings.api_key, org, "env", auth_rules.PERMISSIONS, now_ms)

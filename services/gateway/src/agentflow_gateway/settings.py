@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from agentflow_common.settings import DatabaseSettings
+
+
+class ConfiguredKey(BaseModel):
+    """An API key of the settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: SecretStr = Field(min_length=8)
+    org_id: str = ""  # empty: the default org
+    permissions: tuple[str, ...] = ("read", "write")
+    name: str = "settings"
 
 
 class GatewaySettings(DatabaseSettings):
@@ -23,6 +34,11 @@ class GatewaySettings(DatabaseSettings):
 
     api_key: str = ""
     """an API key that gets every permission in the default org"""
+
+    api_keys: tuple[ConfiguredKey, ...] = ()
+    """API keys as a list of `{key, org_id, permissions}`, in the environment as JSON; a key that is taken out of the
+    list works until it is revoked
+    """
 
     dev_key_file: Path | None = Field(None, alias="AGENTFLOW_DEV_KEY_FILE")
     """where the key that the first start makes is written (0600)"""
