@@ -165,6 +165,13 @@ def test_usage_07_a_running_stack_with_other_settings_says_so(folder: Path) -> N
         assert made.returncode == 0 and "already running" in made.stdout, (words, made)
     with client(folder) as opened:
         assert "mine.answer" in {tool.name for tool in opened.tools.list()}
+    (folder / ".env").write_text("COHERE_API_KEY=two\nOPENAI_API_KEY=one\n")
+    try:
+        made = run("up", "--detach", cwd=folder)
+        assert made.returncode == 1 and "COHERE_API_KEY: it was not set" in made.stderr, made
+        assert "OPENAI_API_KEY" not in made.stderr and "two" not in made.stderr
+    finally:
+        (folder / ".env").unlink()
 
 
 def test_usage_07_settings_are_kept_over_down_and_up_and_changed_by_restart(folder: Path) -> None:
@@ -201,6 +208,15 @@ def test_a_wrong_setting_ends_the_start_at_once_and_is_said_once(tmp_path: Path)
     assert "an old line" not in made.stderr
     began = [path.read_text().count("can't start") for path in logs.glob("*.log") if path.stem != "supervisor"]
     assert max(began) < 3, "no service is started until it has failed three times"
+
+
+def test_the_dotenv_file_reaches_the_services_and_a_wrong_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# mine\nLOG_LEVEL=loud\n")
+    made = run("up", "--detach", cwd=tmp_path)
+    assert made.returncode == 1 and made.stderr.count("LOG_LEVEL: use one of DEBUG, INFO") == 1, made
+    (tmp_path / ".env").write_text("# mine\nLOG_LEVEL info\n")
+    made = run("up", "--detach", cwd=tmp_path)
+    assert made.returncode == 1 and f"{tmp_path / '.env'} is not valid:\n  line 2: it is not" in made.stderr, made
 
 
 def test_usage_07_what_is_not_given_is_as_in_the_last_start(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import settings_file
 from agentflow_common.errors import InvalidError
 from agentflow_common.settings import DatabaseSettings, file_names, load
+from agentflow_common.settings import file as settings_file
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_worker.settings import WorkerSettings
 from tests.docs.settings import SERVICES

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import psutil
 
+from agentctl.stack import dotenv_file
 from agentctl.stack import layout as files
 from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
@@ -110,6 +111,12 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
     """
     from agentctl.stack.show import endpoints, failure, timings
 
+    try:
+        beside = dotenv_file.beside(options.data_dir, os.environ)
+    except StackError as error:
+        failure(str(error))
+        return 1
+    options = msgspec.structs.replace(options, env={**beside, **options.env})
     running = find(options.data_dir)
     if running is not None and not (restart and _differences(running, options, given)):
         return _already_runs(running, options, given)

@@ -51,8 +51,10 @@ def services_environment(
     layout: Layout, options: Options, nats_url: str, database: Mapping[str, str]
 ) -> dict[str, str]:
     """Returns the environment that all services share. The ports of each service come on top."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SET_BY_THE_STACK)}
-    given = options.file_roots or [r for r in os.environ.get("AGENTFLOW_FILE_ROOTS", "").split(os.pathsep) if r]
+    named = {**os.environ, **options.env}
+    kept = {name: value for name, value in named.items() if not name.startswith(SET_BY_THE_STACK)}
+    folders = options.env.get("AGENTFLOW_FILE_ROOTS") or os.environ.get("AGENTFLOW_FILE_ROOTS", "")
+    given = options.file_roots or [folder for folder in folders.split(os.pathsep) if folder]
     roots = [str(Path(root).absolute()) for root in given] or [str(Path.cwd()), str(layout.files)]
     ours = {
         "NATS_URL": nats_url,
@@ -73,4 +75,4 @@ def services_environment(
     # Two cores and many processes: thread pools and malloc arenas of their own would only cost memory.
     usual = {"AGENTFLOW_BUCKET_ROOT": str(layout.root / "buckets")}  # of file:// buckets, unless the user names another
     modest = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GRPC_VERBOSITY": "ERROR"}
-    return modest | usual | kept | dict(options.env) | ours | {"TMPDIR": tempfile.gettempdir()}
+    return modest | usual | kept | ours | {"TMPDIR": tempfile.gettempdir()}

@@ -150,6 +150,8 @@ KNOWN: Final = frozenset(
         "TRIGGER_SUBJECTS",
         "VAULT_KEY",
         "VAULT_KEY_FILE",
+        "WAITERS_MAX",
+        "WAIT_S_MAX",
         "WATCHERS_MAX",
         "WATCH_QUEUE_MAX",
         "WINDOW_STEPS",

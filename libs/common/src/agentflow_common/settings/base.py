@@ -11,9 +11,9 @@ from pydantic import AliasChoices, Field, FilePath, ValidationError, field_valid
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agentflow_common import settings_file
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.hints import meant, plain
+from agentflow_common.settings import file as settings_file
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
