@@ -37,6 +37,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "all_customers": {"customers": ["ann", "bob"], "round": 999, "pause": "10ms"},
     "analyse_all": {"pages": PAGES},
     "answer": {"question": "How many boats came in?"},
+    "ask_supplier": {"article": "rope"},
     "book_trip": {"trip": {"to": "Lisbon"}},
     "code_review": {"path": "examples/data/orders.py"},
     "conditional": {"content": "harbour.jpg: photograph of three boats at dusk"},

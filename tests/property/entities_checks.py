@@ -32,6 +32,7 @@ def check_run(logs: Logs, key: EntityKey) -> None:
     offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
     assert all(count == 1 for count in offered.values()), offered
     _check_parts(key, log)
+    _check_joins(submitted_in(log).definition, log)
     _check_end_nodes(submitted_in(log).definition, decisions)
     assert impossible_events(log) == []
     submitted = submitted_in(log)
@@ -49,6 +50,27 @@ def check_run(logs: Logs, key: EntityKey) -> None:
 
 def submitted_in(log: Log) -> ev.RunSubmitted:
     return next(event for _, event in log if isinstance(event, ev.RunSubmitted))
+
+
+def _check_joins(definition: dict[str, Any], log: Log) -> None:
+    """Once a join has begun, nothing runs that leads only to it; what lost completes no more."""
+    joins = {node["id"] for node in definition["dag"]["nodes"] if "join" in node}
+    edges = [(edge["from"], edge["to"]) for edge in definition["dag"].get("edges", ())]
+    lost: set[str] = set()
+    for _, event in log:
+        step = getattr(event, "step", "")
+        if isinstance(event, ev.StepCancelled | ev.StepSkipped) and event.lost_to:
+            assert event.lost_to in joins
+            lost.add(step)
+        elif isinstance(event, _BEGINS):
+            assert step not in lost, f"{step} began after it had lost"
+            if step in joins:
+                only = {source for source, target in edges if target == step}
+                only -= {source for source, target in edges if target != step}
+                begun = {e.step for _, e in log if isinstance(e, _BEGINS) and e.step in only}
+                over = (*OVER, ev.StepResolved, ev.StepJoined, ev.StepUndecidable, ev.OutcomeResolved, ev.SlotRefused)
+                ended = {getattr(e, "step", "") for _, e in log if isinstance(e, over)}
+                assert begun <= ended, f"{begun - ended} run though {step} has begun"
 
 
 def _check_end_nodes(definition: dict[str, Any], decisions: Sequence[ev.Decision]) -> None:

@@ -170,6 +170,10 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
         if source != target:
             back = {"from": target, "to": source, "condition": f"{target}.status == 'completed'", "max_iterations": 2}
             edges.append(back)
+    elif draw(st.booleans()):
+        for node in listed:
+            if sum(edge["to"] == node["id"] for edge in edges) > 1:
+                node["join"] = draw(st.sampled_from(["any", 2]))
     if draw(st.integers(0, 5)) == 0:
         listed[-1] = {
             "id": f"n{count - 1}",

@@ -129,6 +129,7 @@ SOON = {
     "newcomer_does_not_wait": 411,
     "chain_leaks_its_slot": 171,
     "refused_run_begins": 59,
+    "losers_go_on": 23,
 }
 
 

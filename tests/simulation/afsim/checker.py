@@ -10,9 +10,10 @@ import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
+from afsim.due import missing_timers
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
-from afsim.rules import Rules, is_attempt, missing_timers
+from afsim.rules import Rules, is_attempt
 from afsim.run_lanes import check_runs
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev

@@ -14,7 +14,7 @@ from agentflow_common.schedules import fold as schedule_fold
 from agentflow_scheduler.engine import append, pools
 from agentflow_scheduler.runs import back_edges, continuation, ending, machine, saga
 from agentflow_scheduler.runs import decisions as run_decisions
-from agentflow_scheduler.runs.steps import advance, attempts, expansion, lane_slots, subworkflows, waits
+from agentflow_scheduler.runs.steps import advance, attempts, expansion, joins, lane_slots, subworkflows, waits
 from agentflow_scheduler.shards import recovery
 
 Change = tuple[Any, Any, Any]
@@ -101,6 +101,11 @@ def beside_the_end() -> list[Change]:
             real(run, out, *rest)
 
     return [(ending, "close_all", close_all)]
+
+
+def losers_go_on() -> list[Change]:
+    """What a join started without goes on."""
+    return [(joins, "_close_losers", lambda _at: None)]
 
 
 def concurrency_ignored() -> list[Change]:
@@ -281,5 +286,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     total_time_retried, timers_left_out, tried_again_unasked,
     window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
     undone_before_children, ended_before_children, late_effects_forgotten, goes_on_beside_others,
-    end_forgotten, beside_the_end,
+    end_forgotten, beside_the_end, losers_go_on,
 )  # fmt: skip

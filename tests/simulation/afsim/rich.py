@@ -17,26 +17,29 @@ _UNDO_TOOL = {"type": "tool", "config": {"tool_name": "t"}, "retry": {"max_attem
 _RETRY = {"retry": {"max_attempts": 2, "initial_ms": 10}}
 
 
-def _function(name: str, **more: Any) -> dict[str, Any]:
+def plain_function(name: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "type": "function", "config": {"function_name": "f"}, "policy": _RETRY, **more}
 
 
 def children() -> dict[str, dict[str, Any]]:
     """Workflows that others start, by name."""
     child = {
-        "nodes": [_function("one", compensate_with=_UNDO), _function("two", lane="{{org}}-two", lane_limit=2)],
+        "nodes": [
+            plain_function("one", compensate_with=_UNDO),
+            plain_function("two", lane="{{org}}-two", lane_limit=2),
+        ],
         "edges": [{"from": "one", "to": "two"}],
     }
     again = {
         "nodes": [
-            _function("work"),
+            plain_function("work"),
             {"id": "next", "type": "continue_as_new", "condition": "go", "config": {"inputs": {"go": False}}},
         ],
         "edges": [{"from": "work", "to": "next"}],
     }
     nested = {
         "nodes": [
-            _function("first", compensate_with=_UNDO),
+            plain_function("first", compensate_with=_UNDO),
             {
                 "id": "inner",
                 "type": "subworkflow",
@@ -50,10 +53,10 @@ def children() -> dict[str, dict[str, Any]]:
     }
     early = {
         "nodes": [
-            _function("first", compensate_with=_UNDO),
+            plain_function("first", compensate_with=_UNDO),
             {"id": "inner", "type": "subworkflow", "config": {"workflow": "child"}},
-            _function("beside"),
-            _function("after", depends_on=["beside"]),
+            plain_function("beside"),
+            plain_function("after", depends_on=["beside"]),
             {"id": "stop", "type": "end", "depends_on": ["first"], "config": {"output": {"early": True}}},
         ]
     }
@@ -91,7 +94,7 @@ def _work(rng: random.Random) -> dict[str, Any]:
     return {"type": kind, "config": {"function_name": "f"} if kind == "function" else {"tool_name": "t"}}
 
 
-def _node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:  # noqa: PLR0912
+def random_node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:  # noqa: PLR0912
     node: dict[str, Any] = {"id": name, "type": kind, "policy": _policy(rng, kind)}
     if kind in {"function", "tool"}:
         node["config"] = {f"{kind}_name": "f" if kind == "function" else "t", "inputs": {}}
@@ -146,7 +149,7 @@ def definition(rng: random.Random) -> dict[str, Any]:
     if kind < 0.35:
         return graph(rng) if kind < 0.2 else _keyed(rng, chain(rng))
     count = rng.randint(1, 5)
-    nodes = [_node(rng, f"n{index}", rng.choice(KINDS)) for index in range(count)]
+    nodes = [random_node(rng, f"n{index}", rng.choice(KINDS)) for index in range(count)]
     edges: list[dict[str, Any]] = []
     for target in range(1, count):
         for source in range(target):
@@ -209,7 +212,7 @@ def graph(rng: random.Random) -> dict[str, Any]:
     """Graph-style: any edges, cycles, a shared state with reducers."""
     names = [f"n{index}" for index in range(rng.randint(1, 4))]
     kinds = ["function", "function", "tool", "wait", "subworkflow"]
-    nodes = [_node(rng, name, rng.choice(kinds)) for name in names]
+    nodes = [random_node(rng, name, rng.choice(kinds)) for name in names]
     for node in nodes:
         node["writes"] = "parts" if node["type"] in {"wait", "subworkflow"} or rng.random() < 0.4 else None
         if node["writes"] is None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing, run_lanes
+from afsim import early, failing, joins, run_lanes
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -131,6 +131,8 @@ class Rules(RunFold):
         if key not in self.nodes or state.superstep or state.visits or not isinstance(output, dict):
             return
         node = self.nodes[key]
+        if node.join != "all":  # of a step that was not decided when it began, it was given null
+            return
         names = sorted(name for name in getattr(node.config, "inputs", ()) if name.startswith("from"))
         for name, got in zip(names, output.get("got", ()), strict=False):
             source, *path = str(node.config.inputs[name]).removesuffix(".output").replace(".output.", " ").split()
@@ -191,7 +193,9 @@ class Rules(RunFold):
         elif state.superstep:
             if key not in state.active:
                 self.fail(f"{key} began out of its superstep")
-        elif step.status is StepStatus.PENDING:
+        elif step.status is StepStatus.PENDING and joins.is_met(self, state, node_of(key)):
+            joins.check_begins(self, state, node_of(key))
+        elif step.status is StepStatus.PENDING and not getattr(event, "lost_to", ""):
             for source, _ in self.sources[node_of(key)]:
                 if not self._settled(state.steps.get(current_key(state, source)), source):
                     self.fail(f"{key} began before {source} was decided")
@@ -293,8 +297,17 @@ class Rules(RunFold):
             if not self._settled(state.steps.get(current_key(state, name)), name):
                 self.fail(f"{name} is run again before it was over")
 
-    def _skipped(self, state: RunState, _event: Any, key: str, _step: StepState) -> None:
-        failing.check_skipped(self, state, key)
+    def _skipped(self, state: RunState, event: Any, key: str, _step: StepState) -> None:
+        if event.lost_to:
+            joins.check_lost(self, state, event, key)
+        elif self.nodes[node_of(key)].join == "all":
+            failing.check_skipped(self, state, key)
+        else:
+            joins.check_skipped(self, state, node_of(key))
+
+    def _cancelled(self, state: RunState, event: Any, key: str, _step: StepState) -> None:
+        if event.lost_to:
+            joins.check_lost(self, state, event, key)
 
     def _advanced(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
         failing.check_advanced(self, state, event)
@@ -356,38 +369,10 @@ class Rules(RunFold):
 _CHECKS: dict[type[ev.Event], Any] = {
     ev.StepJoined: Rules._joined,
     ev.StepSkipped: Rules._skipped,
+    ev.StepCancelled: Rules._cancelled,
     ev.StepResolved: Rules._resolved,
     ev.StepIterated: Rules._iterated,
     ev.StepsReset: Rules._reset,
     ev.GraphAdvanced: Rules._advanced,
     ev.RunCompensating: Rules._compensating,
 }
-
-
-def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
-    """Timers that the definition asks for and the state lacks. nodes: of the plan, by id."""
-    if state.pause_requested or state.cancel_requested or state.ending is not None or state.status.terminal:
-        return []
-    asked: list[str] = []
-    if state.deadline_ms is not None and not state.deadline_passed:
-        asked.append("deadline")
-    for key, step in state.steps.items():
-        node = nodes[node_of(key)]
-        if step.status not in OPEN or step.due or step.expired:
-            continue
-        part = parent_of(key) is not None
-        if node.policy.total_timeout_ms is not None and not part:
-            asked.append(f"total:{key}")
-        whole = step.width >= 0 or (step.kind == "loop" and not part)
-        begun = step.status in ACTIVE or (step.status is StepStatus.WAITING and step.child)
-        if node.timeout_ms is not None and begun and not whole:
-            asked.append(f"timeout:{key}:{step.attempt}")
-        if node.policy.heartbeat_ms is not None and step.status is StepStatus.RUNNING and not whole:
-            asked.append(f"heartbeat:{key}:{step.attempt}")
-        if step.status is StepStatus.RETRYING:
-            asked.append(f"retry:{key}:{step.attempt}")
-        if step.status is StepStatus.WAITING and step.until:
-            asked.append(f"{'wait' if step.waiting == 'wait' else 'expire'}:{key}")
-        if step.waiting == "approval" and node.config.escalate_ms and not step.detail.get("escalated"):
-            asked.append(f"escalate:{key}")
-    return [name for name in asked if name not in state.timers]

@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, rich, run_lanes, workload
+from afsim import checker, joins, rich, run_lanes, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -170,7 +170,10 @@ class World:
             self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
 
     def _submit_rich(self, index: int) -> None:
-        found = parse_dict(run_lanes.with_lane(self.seed, index, twisted(rich.definition(self.rng), 0.12)))
+        made = twisted(rich.definition(self.rng), 0.12)
+        for changed in (joins.with_races, run_lanes.with_lane):  # each draws by itself
+            made = changed(self.seed, index, made)
+        found = parse_dict(made)
         key = subjects.key_of("o", f"run_{index}")
         self.submit(
             key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),

@@ -149,6 +149,10 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .signal("go", "go", timeout_seconds=9, on_timeout="continue")
         .approval("ask", "ok?", approvers=["ann", "bob"], required=2, expires_seconds=60, on_expire="reject",
                   on_reject="continue", escalate_seconds=30, escalate_to=["cleo"])
+        .wait("late", seconds=9)
+        .function("first", "f")
+        .depends_on("late", "child")
+        .join("any")
         .tool("pay", "ledger.transfer", amount=1)
         .on_unknown("ask")
         .heartbeat(seconds=5)
@@ -181,6 +185,7 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert pay.compensate_with is not None
     assert pay.compensate_with.retry.max_attempts == 9
     assert definition.dag.edges[-2].max_iterations == 4
+    assert nodes["first"].join == "any"
     stop = nodes["stop"].config
     assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")
     lane = definition.run_lane

@@ -76,14 +76,16 @@ class StepJoined(Decision, frozen=True, tag="step.joined"):
 class StepSkipped(Decision, frozen=True, tag="step.skipped"):
     step: str
     reason: str
+    lost_to: str = ""  # the join that started without the step
 
 
 class StepCancelled(AttemptDecision, frozen=True, tag="step.cancelled"):
-    """An attempt was closed because the run is being cancelled, or has failed."""
+    """An attempt was closed: the run is being cancelled, or has failed, or a join started without the step."""
 
     reason: str = ""
     # the subworkflow's run that was asked to end. The run waits for its end before it undoes its own steps.
     child: str = ""
+    lost_to: str = ""  # the join that started without the step
 
 
 class StepTimedOut(AttemptDecision, frozen=True, tag="step.timed_out"):

@@ -157,7 +157,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
         if over or (definition.graph is not None and key not in state.active):
             continue
         before = waits[name] if definition.graph is None else []  # an active node of a graph does not wait for others
-        waiting = _pending(state, key, before, around)
+        waiting = _join(state, key, node, before, around) or _pending(state, key, before, around)
         if node.type == "continue_as_new" and waiting.kind == "scheduler":
             waiting = _last(waiting, begun)
         yield waiting
@@ -202,6 +202,22 @@ def _is_given_up(key: str, step: StepState, node: Any) -> bool:
     if step.status is not StepStatus.OUTCOME_UNKNOWN or node is None:
         return False
     return key.endswith(UNDO) or (node.policy.on_failure == "continue" and node.policy.on_unknown != "ask")
+
+
+def _join(state: RunState, key: str, node: Any, before: list[str], around: Surroundings) -> Waiting | None:
+    """Returns what a node waits for that needs only some of those before it; None if it waits as any other."""
+    if node.join == "all":
+        return None
+    known = [(name, state.steps.get(name)) for name in before]
+    completed = sum(step is not None and step.status is StepStatus.COMPLETED for _, step in known)
+    left = (1 if node.join == "any" else int(node.join)) - completed
+    others = [
+        (name, (step.status if step is not None else StepStatus.PENDING).value)
+        for name, step in known if step is None or step.status not in SETTLED
+    ]  # fmt: skip
+    if left < 1 or not others or _held(state, around):
+        return None
+    return Waiting(key, "dependency", f"waits for {left} of {_listed(others)}", others[0][0])
 
 
 def _pending(state: RunState, key: str, before: list[str], around: Surroundings) -> Waiting:

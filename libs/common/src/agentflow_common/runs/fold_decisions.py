@@ -110,11 +110,19 @@ def _resolved(state: RunState, event: ev.StepResolved) -> None:
 
 
 def _skipped(state: RunState, event: ev.StepSkipped) -> None:
-    _close(state, event.step, StepStatus.SKIPPED, event.ts).reason = event.reason
+    step = _close(state, event.step, StepStatus.SKIPPED, event.ts)
+    step.reason = event.reason
+    step.lost_to = event.lost_to
 
 
 def _step_cancelled(state: RunState, event: ev.StepCancelled) -> None:
-    _close(state, event.step, StepStatus.CANCELLED, event.ts).reason = event.reason
+    step = _close(state, event.step, StepStatus.CANCELLED, event.ts)
+    step.reason = event.reason
+    step.lost_to = event.lost_to
+    if event.lost_to:  # the run goes on, so a timer of the wait would stay
+        for timer_id in (timer_ids.wait, timer_ids.expire, timer_ids.escalate):
+            state.timers.pop(timer_id(event.step), None)
+        state.timers.pop(timer_ids.delay(event.step, step.iteration), None)
     _await_end(state, event)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import hints
-from agentflow_common.definition.dependencies import waits_for
+from agentflow_common.definition.dependencies import dependencies, waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
@@ -125,6 +125,10 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str, cha
     """
     node = check_step(state, definition, at)
     whole = whole_of(at)
+    join = state.steps[whole].lost_to if whole in state.steps else ""
+    if join:
+        text = f"{at!r} was not needed: {join!r} started without it"
+        raise InvalidError.at("at", text, f"fork at {join}, or at a node whose result it took")
     seed = _fork(state, before, definition, whole)
     reach = set(seed.again)
     if whole != at:
@@ -165,6 +169,7 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
+    kept = _without_open_races(definition, kept)
     visits = _as_before(state.visits, before.visits, reach)
     return Seed(kept, SeedPosition(visits, _as_before(state.taken, before.taken, reach)), frozenset(reach))
 
@@ -250,7 +255,11 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
     }  # one that is kept would end the run at once
     kept: dict[str, StepState] = {}
     for key, step in state.steps.items():
-        if key.endswith(UNDO) or parent_of(key) is not None or node_of(key) in lost:
+        if key.endswith(UNDO) or parent_of(key) is not None:
+            continue
+        if step.lost_to:  # also if it was undone: the race is over
+            kept[key] = step
+        if node_of(key) in lost:
             continue
         node = node_of(key)
         if (
@@ -260,12 +269,27 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
             or (step.status is StepStatus.OUTCOME_UNKNOWN and node in asks)
         ):
             kept[key] = step
+    kept = _without_open_races(definition, kept)
     for key, step in state.steps.items():
         parent = parent_of(key)
         over = step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN
         if parent in kept and over and undo_key(key) not in state.steps:
             kept[key] = step
     return kept
+
+
+def _without_open_races(definition: Definition, kept: dict[str, StepState]) -> dict[str, StepState]:
+    """Returns the kept steps without those that lost to a join, unless what the join started by is kept too."""
+    joins = [node for node in definition.dag.nodes if node.join != "all"]
+    if not joins:
+        return kept
+    sources = dependencies(definition)
+    over: set[str] = set()
+    for node in joins:
+        completed = sum(name in kept and kept[name].status is StepStatus.COMPLETED for name, _ in sources[node.id])
+        if completed >= (1 if node.join == "any" else node.join):
+            over.add(node.id)
+    return {key: step for key, step in kept.items() if not step.lost_to or step.lost_to in over}
 
 
 def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:

@@ -104,6 +104,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
     beat: bool = False  # a heartbeat came since its timer was set
     late: Payload | None = None  # the output of its subworkflow, which completed after the step had been closed
     unsure: bool = False  # an attempt that failed, or one before it, may have taken effect
+    lost_to: str = ""  # the join that started without it: it was cancelled or skipped for that
 
     @property
     def has_parts(self) -> bool:

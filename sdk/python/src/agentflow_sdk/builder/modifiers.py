@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Literal, Self, Unpack
 
 from agentflow_sdk.builder.body import Body
 from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
@@ -251,6 +251,19 @@ class Modifiers(Nodes):
             The builder.
         """
         self._last("lane").update({"lane": name, **given(lane_limit=limit, lane_rate=rate, pool=pool)})
+        return self
+
+    def join(self, needed: Literal["all", "any"] | int) -> Self:
+        """Sets how many of the nodes before it must have completed.
+
+        Args:
+            needed: `all` waits until each is decided. `any`, or a number, starts the node when so many have completed,
+                and cancels the others.
+
+        Returns:
+            The builder.
+        """
+        self._last("join")["join"] = needed
         return self
 
     def priority(self, number: int) -> Self:

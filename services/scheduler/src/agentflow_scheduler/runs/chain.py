@@ -29,7 +29,13 @@ KINDS: Final = frozenset({"tool", "function"})
 def extend(run: Run, out: RunDecisions) -> None:
     """Adds the steps that follow to the newest offer, if the run has nothing else under way."""
     task = out.decisions[-1] if out.decisions else None
-    if not isinstance(task, ev.StepScheduled) or task.kind not in KINDS or run.plan.graph or run.plan.loops:
+    if (
+        not isinstance(task, ev.StepScheduled)
+        or task.kind not in KINDS
+        or run.plan.graph
+        or run.plan.loops
+        or run.plan.joins
+    ):
         return
     node = run.plan.nodes.get(task.step)
     if node is None or list(run.in_flight) != [task.step] or run.external_waits or run.dirty or out.held:

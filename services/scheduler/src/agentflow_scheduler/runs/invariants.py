@@ -64,7 +64,8 @@ def _statuses(run: Run) -> Iterator[Invariant]:
 
 def _flags(run: Run) -> Iterator[Invariant]:
     state = run.state
-    closed = any(s.status is StepStatus.CANCELLED and parent_of(key) is None for key, s in state.steps.items())
+    tops = [step for key, step in state.steps.items() if parent_of(key) is None]
+    closed = any(step.status is StepStatus.CANCELLED and not step.lost_to for step in tops)
     ends = state.status.terminal or state.ending is not None or state.cancel_requested
     if not (closed and (ends or ended_by(state, run.plan.ends))):
         yield Invariant("ending_lost", run.ending_lost, closed)
@@ -111,6 +112,8 @@ def _final_steps(run: Run) -> Iterator[Invariant]:
 def _is_final(run: Run, node: PlanNode, key: str, step: StepState) -> bool:
     if step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED}:
         return True  # one that failed and is tried again is RETRYING or under way by now, or dirty
+    if step.status is StepStatus.CANCELLED:
+        return bool(step.lost_to)
     goes_on = "go_on" in {judge(node, key, step), key in run.faults and final_verdict(node, key)}
     return step.status is StepStatus.OUTCOME_UNKNOWN and goes_on
 
@@ -129,7 +132,8 @@ def _beginnings(run: Run) -> Iterator[Invariant]:
     others: set[str] = set()
     for name, node in run.plan.nodes.items():
         key = current_key(run.state, name)
-        may_begin = not run.blockers(name) and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
+        is_due = not run.blockers(name) or _is_met(run, node)
+        may_begin = is_due and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
         if may_begin and key not in run.dirty:
             (continuations if node.kind == "continue_as_new" else others).add(key)
     yield Invariant("continuations", set(run.continuations), continuations)
@@ -143,6 +147,13 @@ def _slot(run: Run) -> Iterator[Invariant]:
         return
     begun = [key for key in (*run.in_flight, *run.external_waits) if is_begun(state.steps.get(key))]
     yield Invariant("in_flight", begun, [])
+
+
+def _is_met(run: Run, node: PlanNode) -> bool:
+    """True if so many nodes before a join have completed, over edges without a condition, that it is due."""
+    over = [source for source, condition in node.sources if condition is None and source in run.decided]
+    completed = sum(run.state.steps[source].status is StepStatus.COMPLETED for source in over)
+    return 0 < node.need <= completed and all(name in run.decided for name in node.reads)
 
 
 def _slots(run: Run) -> Iterator[Invariant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from graphlib import TopologicalSorter
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.definition.rates import per_second
+from agentflow_common.definition.walks import reachable
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import parse_reference
@@ -90,6 +92,7 @@ class PlanNode:
         self.lane_rate = None if node.lane_rate is None else per_second(node.lane_rate)
         self.priority = node.priority
         self.writes = node.writes
+        self.need: int = 0 if node.join == "all" else 1 if node.join == "any" else node.join  # see steps/joins.py
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
         self.for_each: str | None = getattr(node.config, "for_each", None)
         self.work: PlanWork | None = None  # for a worker or a subworkflow
@@ -163,6 +166,10 @@ class Plan:
                     (self.nodes[source].targets if gate is None else self.exits[gate.edge]).append(node.id)
         for loop in loops:
             self.nodes[loop.source].back.append(loop)
+        for node in self.nodes.values():
+            node.targets.sort(key=lambda name: not self.nodes[name].need)  # a join first: it may close the others
+        # By node that joins: all nodes that lead to it, each after those that it leads to.
+        self.joins = {node.id: self._before(node.id) for node in self.nodes.values() if node.need}
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
         self.ends = tuple(node.id for node in self.nodes.values() if node.kind == "end")
         self.sinks = [name for name in self.nodes if name not in read and name not in self.ends]
@@ -171,6 +178,12 @@ class Plan:
         """Returns the outermost loop that the edge leads out of."""
         bodies = ((loop, self.bodies[loop.edge]) for loop in reversed(self.loops))
         return next((loop for loop, body in bodies if source in body and target not in body), None)
+
+    def _before(self, join: str) -> tuple[str, ...]:
+        into = {name: self.waits_for(node) for name, node in self.nodes.items()}
+        found = reachable([join], into)
+        order = TopologicalSorter({name: [t for t in self.nodes[name].targets if t in found] for name in found})
+        return tuple(name for name in order.static_order() if name != join)
 
     @staticmethod
     def waits_for(node: PlanNode) -> list[str]:
@@ -203,16 +216,21 @@ def skip_reason(scope: Scope, node: PlanNode, revisited: bool) -> str:
     revisited: a back edge leads to the node and was taken.
     """
     if node.sources and not revisited:
-        if not any(_is_taken(scope, source, node.id, condition) for source, condition in node.sources):
+        if not any(is_taken(scope, source, node.id, condition) for source, condition in node.sources):
             return "no incoming edge was taken"
     elif node.reads and not revisited and all(scope.status(name) not in RAN for name in node.reads):
         return "every step that it reads was skipped"
+    return condition_reason(scope, node)
+
+
+def condition_reason(scope: Scope, node: PlanNode) -> str:
+    """Returns that the node's own condition is false, or the empty string. Raises ExpressionError, NeedBlob."""
     if node.condition is not None and not holds(scope, node.condition):
         return f"the condition is false: {node.condition}"
     return ""
 
 
-def _is_taken(scope: Scope, source: str, target: str, condition: str | None) -> bool:
+def is_taken(scope: Scope, source: str, target: str, condition: str | None) -> bool:
     try:
         return taken(scope, source, condition)
     except InvalidError as error:

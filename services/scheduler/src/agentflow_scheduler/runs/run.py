@@ -89,7 +89,7 @@ class Run(msgspec.Struct, eq=False):
         self.used_timers = bool(state.timers)
         for key, step in state.steps.items():
             self._note(key, step.status)
-            if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
+            if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None and not step.lost_to:
                 self.ending_lost = True
         roots = state.active if plan.graph else [current_key(state, name) for name in plan.roots]
         self.dirty = dict.fromkeys([*state.steps, *roots])
@@ -152,7 +152,7 @@ class Run(msgspec.Struct, eq=False):
     def count_down(self, node: str) -> None:
         """Notes that one of the nodes that this one waits for is decided."""
         self.blockers_left[node] = left = self.blockers(node) - 1
-        if not left:
+        if not left or (self.plan.joins and node in self.plan.joins):
             self.dirty[visit_key(node, self.state.visits.get(node, 1))] = None
 
     def check_fault(self, key: str) -> None:

@@ -34,6 +34,7 @@ from agentflow_common.runs.state import (
 
 LOOK_BYTES_MAX: Final = 32 * 1024 * 1024  # of values stored out of line that are looked into at once
 NOT_DONE: Final = frozenset({StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN})
+_NO_OUTPUT: Final = NOT_DONE | {StepStatus.CANCELLED}
 RAN: Final = frozenset({StepStatus.COMPLETED, *NOT_DONE})  # the steps after such a step are not skipped with it
 T = TypeVar("T")
 _MISSING: Final = object()
@@ -174,8 +175,8 @@ class Scope(msgspec.Struct, eq=False):
         return newest_key(self.state, step) if self.state.visits else step
 
     def output(self, step: str) -> Payload:
-        """Returns a step's output. It is null for a step that failed, even if parts of it have outputs."""
-        return Payload() if self.status(step) in NOT_DONE else output_of(self.state, self.key(step))
+        """Returns a step's output. It is null for a step that failed or lost, even if parts of it have outputs."""
+        return Payload() if self.status(step) in _NO_OUTPUT else output_of(self.state, self.key(step))
 
     def status(self, step: str) -> str:
         found = self.state.steps.get(self.key(step))

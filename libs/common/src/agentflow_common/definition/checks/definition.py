@@ -10,6 +10,7 @@ from typing import Any
 from agentflow_common.definition.checks.ends import end_findings
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import END, graph_findings
+from agentflow_common.definition.checks.joins import join_findings
 from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
 from agentflow_common.definition.checks.names import (
     OF_TEMPLATES,
@@ -78,6 +79,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
     first = next(of_parts, None)
     if first is None:
         yield from _order(definition)  # the order can be checked only if every part can be read
+        yield from join_findings(definition)
     else:
         yield first
         yield from of_parts

@@ -53,6 +53,19 @@ Writes = Annotated[
 ]
 
 
+def _join(value: Any) -> Any:
+    if value not in ("all", "any") and (type(value) is not int or value < 1):
+        raise ValueError("write `all`, `any`, or the number of edges that the node needs: join: 2")
+    return value
+
+
+Join = Annotated[
+    Any,  # Literal["all", "any"] | int
+    BeforeValidator(_join),
+    WithJsonSchema({"anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}]}),
+]
+
+
 class NodeBase(Model):
     """The fields that every node has."""
 
@@ -95,6 +108,11 @@ class NodeBase(Model):
 
     depends_on: tuple[NodeId, ...] = Field((), examples=[["read"]])
     """Nodes that must be decided first: edges without a condition."""
+
+    join: Join = Field("all", examples=["any", 2])
+    """How many of the nodes before it must have completed: `all` waits until each is decided; `any`, or a
+    number, starts the node when so many have completed, and cancels the others.
+    """
 
     compensate_with: Compensation | None = None
     """Undoes the step if the run fails or is cancelled later."""

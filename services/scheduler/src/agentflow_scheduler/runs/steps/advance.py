@@ -25,7 +25,7 @@ from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import skip_reason
 from agentflow_scheduler.runs.run import Run, is_begun, is_undo
-from agentflow_scheduler.runs.steps import attempts, expansion, lane_slots, waits
+from agentflow_scheduler.runs.steps import attempts, expansion, joins, lane_slots, waits
 from agentflow_scheduler.runs.steps.time_limits import await_heartbeat, set_missing_timers, watch_heartbeat
 from agentflow_scheduler.runs.steps.verdict import mistake
 
@@ -55,7 +55,7 @@ def advance(run: Run, out: RunDecisions, key: str) -> None:
 def _advance_pending(at: StepContext) -> None:
     run, key = at.run, at.key
     if key == current_key(run.state, at.node.id):
-        if not run.blockers(at.node.id):
+        if not run.blockers(at.node.id) or joins.is_due(at):
             _begin(at)
         return
     parent = parent_of(key)  # a child is begun by the step that it is a part of
@@ -76,7 +76,10 @@ def _begin(at: StepContext) -> None:
     """Skips, expands, starts or offers a step that does not wait for other steps any more."""
     try:
         at.run.check_fault(at.key)
-        reason = skip_reason(at.out.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
+        if at.node.need:
+            reason = joins.skip_reason(at)
+        else:
+            reason = skip_reason(at.out.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
         if reason:
             at.emit(ev.StepSkipped, reason=reason)
             at.run.mark_final(at.key)
@@ -111,6 +114,8 @@ def _advance_begun(at: StepContext) -> None:
         at.run.mark_final(at.key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
         attempts.handle_failure(at)
+    elif status is StepStatus.CANCELLED and step.lost_to:
+        at.run.mark_final(at.key)
     elif status is StepStatus.WAITING:
         _AWAITED[step.waiting](at)
     elif status is StepStatus.RETRYING:

@@ -112,13 +112,13 @@ def ask_for_slot_again(at: StepContext) -> None:
         fail_undecidable(at, error)
 
 
-def cancel(at: StepContext, reason: str, force: bool = False) -> None:
-    """Closes a step that is not over. The run of a subworkflow is asked to end."""
+def cancel(at: StepContext, reason: str, force: bool = False, lost_to: str = "") -> None:
+    """Closes a step that is not over. The run of a subworkflow is asked to end. lost_to: see steps/joins.py."""
     step = at.step
     if step.status not in OPEN:
         return
     child = step.child if step.status is StepStatus.WAITING else ""
-    at.emit(ev.StepCancelled, attempt=step.attempt, reason=reason, child="" if force else child)
+    at.emit(ev.StepCancelled, attempt=step.attempt, reason=reason, child="" if force else child, lost_to=lost_to)
     if child:
         subworkflows.cancel(at, reason, force=force)
     lane_slots.release(at)

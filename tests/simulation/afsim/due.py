@@ -1,0 +1,36 @@
+"""The timers that a run should have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common.runs.state import ACTIVE, OPEN, RunState, StepStatus, node_of, parent_of
+
+
+def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
+    """Timers that the definition asks for and the state lacks. nodes: of the plan, by id."""
+    if state.pause_requested or state.cancel_requested or state.ending is not None or state.status.terminal:
+        return []
+    asked: list[str] = []
+    if state.deadline_ms is not None and not state.deadline_passed:
+        asked.append("deadline")
+    for key, step in state.steps.items():
+        node = nodes[node_of(key)]
+        if step.status not in OPEN or step.due or step.expired:
+            continue
+        part = parent_of(key) is not None
+        if node.policy.total_timeout_ms is not None and not part:
+            asked.append(f"total:{key}")
+        whole = step.width >= 0 or (step.kind == "loop" and not part)
+        begun = step.status in ACTIVE or (step.status is StepStatus.WAITING and step.child)
+        if node.timeout_ms is not None and begun and not whole:
+            asked.append(f"timeout:{key}:{step.attempt}")
+        if node.policy.heartbeat_ms is not None and step.status is StepStatus.RUNNING and not whole:
+            asked.append(f"heartbeat:{key}:{step.attempt}")
+        if step.status is StepStatus.RETRYING:
+            asked.append(f"retry:{key}:{step.attempt}")
+        if step.status is StepStatus.WAITING and step.until:
+            asked.append(f"{'wait' if step.waiting == 'wait' else 'expire'}:{key}")
+        if step.waiting == "approval" and node.config.escalate_ms and not step.detail.get("escalated"):
+            asked.append(f"escalate:{key}")
+    return [name for name in asked if name not in state.timers]
