@@ -57,6 +57,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "refine": {"draft": "Three boats came in before noon, and two of them carried grain."},
     "report": {"document": "examples/data/vendor_review.md"},
     "saga": {"traveller": "ann", "budget": 1100},
+    "word_counts": {"chapters": {"one": "Three boats came in.", "two": "No"}},
     "translation": {"text": "Thank you for your message."},
     "two_person_approval": {"payee": "printer", "amount": 4200},
 }

@@ -108,6 +108,7 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
             "concurrency": draw(st.sampled_from([None, 1, 2])),
             "on_item_failure": draw(st.sampled_from(["fail", "continue"])),
         }  # fmt: skip
+        _items(node["config"], draw(st.sampled_from(["", "", "over", "object", "range", "zip", "batches"])))
         if node["config"]["on_item_failure"] == "continue" and draw(st.booleans()):
             node["config"]["max_failures"] = draw(st.sampled_from([1, 2, 0.5]))
     elif kind == "loop":
@@ -129,6 +130,23 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     if draw(st.integers(0, 5)) == 0:
         _mistake(node, draw(st.integers(0, 3)))
     return node
+
+
+def _items(config: dict[str, Any], source: str) -> None:
+    """Takes a map's items from somewhere else, and leaves some of them out."""
+    count = len(config["over"])
+    if source in {"object", "range", "zip"}:
+        del config["over"]
+    if source == "object":
+        config.update(over={f"k{number}": number for number in range(count)}, result="object")
+    elif source == "range":
+        config["range"] = {"stop": count}
+    elif source == "zip":
+        config["zip"] = {"a": list(range(count)), "b": list(range(count))}
+    elif source == "batches":
+        config["batches"] = 2
+    if source:
+        config["item_condition"] = "index % 3 != 1"
 
 
 def _mistake(node: dict[str, Any], place: int) -> None:

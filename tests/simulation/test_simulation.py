@@ -130,6 +130,9 @@ SOON = {
     "chain_leaks_its_slot": 171,
     "refused_run_begins": 59,
     "losers_go_on": 23,
+    "items_without_condition": 45,
+    "skipped_items_fail": 45,
+    "keys_forgotten": 109,
 }
 
 

@@ -14,7 +14,7 @@ _NOBODY = StepState()
 def check_skipped(rules: Any, state: RunState, key: str) -> None:
     """Nothing is skipped of which the definition says that it follows, also if what it follows has failed."""
     node = rules.nodes[node_of(key)]
-    if node.condition or node.config.condition:
+    if node.condition or node.config.condition or parent_of(key) is not None:
         return
     for source, condition in rules.sources[node.id]:
         step = state.steps.get(current_key(state, source), _NOBODY)

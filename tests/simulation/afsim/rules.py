@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing, joins, run_lanes
+from afsim import early, failing, joins, maps, run_lanes
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -17,6 +17,7 @@ from agentflow_common.expressions.language import walk
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import (
     ACTIVE,
+    DONE,
     OPEN,
     UNDO,
     RunState,
@@ -190,6 +191,7 @@ class Rules(RunFold):
             if state.steps.get(parent, _NOBODY).status is not StepStatus.RUNNING:
                 self.fail(f"{key} began though {parent} is not under way")
             self._concurrency(state, parent, key, step)
+            maps.check_item(self, event, key)
         elif state.superstep:
             if key not in state.active:
                 self.fail(f"{key} began out of its superstep")
@@ -242,7 +244,7 @@ class Rules(RunFold):
             self.fail(f"{key} was joined, it is {step.status}")
         node = self.nodes[node_of(key)]
         parts = [state.steps.get(child_key(key, index)) for index in range(step.width)]
-        bad = sum(1 for part in parts if part is None or part.status is not StepStatus.COMPLETED)
+        bad = sum(1 for part in parts if part is None or part.status not in DONE)
         if event.status == "completed":
             if not all(self._settled(part, node.id) for part in parts):
                 self.fail(f"{key} was joined before its parts were decided")
@@ -367,6 +369,7 @@ class Rules(RunFold):
 
 
 _CHECKS: dict[type[ev.Event], Any] = {
+    ev.StepExpanded: maps.check_expanded,
     ev.StepJoined: Rules._joined,
     ev.StepSkipped: Rules._skipped,
     ev.StepCancelled: Rules._cancelled,

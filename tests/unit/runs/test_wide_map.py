@@ -8,7 +8,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.events import Payload
-from agentflow_scheduler.runs.steps import inputs
+from agentflow_scheduler.runs.steps import items
 from tests.support.definitions import WORK, workflow
 from tests.support.events import base
 from tests.support.run_driver import RunDriver
@@ -25,9 +25,9 @@ EACH = {
 @pytest.mark.parametrize("node", [MAP, EACH], ids=["map", "parallel"])
 def test_the_items_are_looked_up_once_in_a_decision(node: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[str] = []
-    for name in ("_map_items", "_mapped_input"):
-        real = getattr(inputs, name)
-        monkeypatch.setattr(inputs, name, lambda *args, real=real: looked_up.append("") or real(*args))
+    for name in ("_of_map", "_mapped_input"):
+        real = getattr(items, name)
+        monkeypatch.setattr(items, name, lambda *args, real=real: looked_up.append("") or real(*args))
     run = RunDriver(workflow(node, inputs={"items": {"type": "array"}})).submit({"items": list(range(ITEMS))})
     turns = 1
     while not run.status.terminal:

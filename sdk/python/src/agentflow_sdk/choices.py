@@ -16,6 +16,7 @@ Reducer = Literal["replace", "append", "extend", "merge", "union", "sum", "max",
 FailOrContinue = Literal["fail", "continue"]
 OnUnknown = Literal["fail", "retry", "ask"]
 OnTruncated = Literal["accept", "fail", "continue"]
+MapResult = Literal["list", "object"]
 OnMax = Literal["complete", "fail"]
 EndStatus = Literal["completed", "failed", "cancelled"]
 OnExpire = Literal["fail", "approve", "reject"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from agentflow_common.definition.model import Definition, Edge
 from agentflow_common.definition.nodes.calls import all_inputs
-from agentflow_common.definition.nodes.types import AnyNode, LoopNode
+from agentflow_common.definition.nodes.types import AnyNode, LoopNode, MapNode
 from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
@@ -131,6 +131,8 @@ def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str
     texts = [node.condition, node.config.condition, *(condition for _, condition in into)]
     if isinstance(node, LoopNode):
         texts += [node.config.until, node.config.while_]
+    elif isinstance(node, MapNode):
+        texts.append(node.config.item_condition)
     for text in texts:
         if text:
             names.extend(expressions.condition_steps(text))

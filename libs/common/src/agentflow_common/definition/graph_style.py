@@ -31,7 +31,19 @@ OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new",
 SHORT: Final = {"signal": "signal", "wait": "duration"}  # the field that a lone value sets
 LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
 _VALUES: Final = frozenset(
-    {"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers", "output", "error"}
+    {
+        "inputs",
+        "tool_args",
+        "function_args",
+        "over",
+        "zip",
+        "range",
+        "message",
+        "duration",
+        "approvers",
+        "output",
+        "error",
+    }
 )
 _STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
 _PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")

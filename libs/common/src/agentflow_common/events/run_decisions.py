@@ -63,6 +63,7 @@ class StepExpanded(Decision, frozen=True, tag="step.expanded"):
 
     step: str
     width: int
+    keys: tuple[str, ...] | None = None  # of an object that a map makes of the results; None: it makes a list
 
 
 class StepJoined(Decision, frozen=True, tag="step.joined"):

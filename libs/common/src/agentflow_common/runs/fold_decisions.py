@@ -66,6 +66,7 @@ def _expanded(state: RunState, event: ev.StepExpanded) -> None:
     step = state.step(event.step)
     step.status = StepStatus.RUNNING
     step.width = event.width
+    step.keys = event.keys
     step.scheduled_at = step.started_at = event.ts
 
 

@@ -24,6 +24,7 @@ from agentflow_common.events import SeedPosition
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
 from agentflow_common.runs.state import (
+    DONE,
     SETTLED,
     UNDO,
     RunState,
@@ -295,7 +296,8 @@ def _without_open_races(definition: Definition, kept: dict[str, StepState]) -> d
 def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:
     """Returns a step that had begun to run in parts, as it was then, and its parts that had begun.
 
-    It keeps the parts that succeeded and those that a person has to decide. The others begin again in their turn.
+    It keeps the parts that succeeded or were skipped, and those that a person has to decide. The others begin again in
+    their turn.
     """
     begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
     made = {key: begun}
@@ -303,7 +305,7 @@ def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict
         if parent_of(name) == key and not name.endswith(UNDO):
             again = _begun_again(part)
             asked = part.status is StepStatus.OUTCOME_UNKNOWN and node_of(key) in asks
-            made[name] = part if asked or part.status is StepStatus.COMPLETED else again
+            made[name] = part if asked or part.status in DONE else again
     return made
 
 

@@ -59,6 +59,7 @@ class StepStatus(StrEnum):
 
 ACTIVE: Final = frozenset({StepStatus.SCHEDULED, StepStatus.RUNNING})
 OPEN: Final = frozenset({*ACTIVE, StepStatus.QUEUED, StepStatus.WAITING, StepStatus.RETRYING})
+DONE: Final = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 SETTLED: Final = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
 
 
@@ -87,6 +88,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
     started_at: int = 0
     finished_at: int = 0
     width: int = -1  # how many children it has; -1: it is not an expanded step
+    keys: tuple[str, ...] | None = None  # of the children's outputs, if the step's output is an object of them
     due: bool = False  # its timer has fired: the next attempt, the timeout or the end of the wait may follow
     reason: str = ""  # why it was skipped or cancelled; the kind of timer that made it due
     llm: ev.LlmUsage | None = None
@@ -267,7 +269,8 @@ def ended_by(state: RunState, ends: Iterable[str]) -> str:
 
 
 def output_of(state: RunState, key: str) -> Payload:
-    """Returns a step's output. For an expanded step it is the list of its children's outputs, null for a child without.
+    """Returns a step's output. For an expanded step it is the list of its children's outputs, null for a child without,
+    or an object of them.
 
     A child's value that is stored out of line stands in the list as `{"$blob": ..., "path": []}`.
     """
@@ -276,7 +279,8 @@ def output_of(state: RunState, key: str) -> Payload:
         return Payload()
     if step.width < 0:
         return step.output or Payload()
-    return Payload(value=[by_reference(output_of(state, child_key(key, index))) for index in range(step.width)])
+    outputs = [by_reference(output_of(state, child_key(key, index))) for index in range(step.width)]
+    return Payload(value=outputs if step.keys is None else dict(zip(step.keys, outputs, strict=True)))
 
 
 MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a user may hold it

@@ -69,7 +69,7 @@ STEP: Final[Mapping[type[ev.Event], Transition[StepStatus]]] = {
     ev.TimerSet: Transition(frozenset({S.FAILED, S.OUTCOME_UNKNOWN}), (S.RETRYING,)),  # other kinds than `retry`: none
     ev.ApprovalEscalated: Transition(frozenset({S.WAITING})),
     # Decisions: the step or its attempt ends.
-    ev.StepSkipped: Transition(frozenset({S.PENDING}), (S.SKIPPED,)),
+    ev.StepSkipped: Transition(frozenset({S.PENDING, S.RETRYING}), (S.SKIPPED,)),  # RETRYING: an item of a fork
     ev.StepJoined: Transition(frozenset({S.RUNNING}), (S.COMPLETED, S.FAILED)),
     ev.StepResolved: Transition(frozenset({S.PENDING, S.RUNNING, S.WAITING}), (S.COMPLETED, S.FAILED)),
     ev.StepTimedOut: Transition(OPEN, (S.FAILED,)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from agentflow_sdk.builder import body as bodies
 from agentflow_sdk.builder.body import Body
 from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
-from agentflow_sdk.choices import AnswerFormat, EndStatus, FailOrContinue, OnExpire, OnMax
+from agentflow_sdk.choices import AnswerFormat, EndStatus, FailOrContinue, MapResult, OnExpire, OnMax
 from agentflow_sdk.errors import InvalidArgumentError
 
 
@@ -96,19 +96,29 @@ class Nodes:
         body: Body,
         /,
         *,
-        over: Any,
+        over: Any = None,
+        zip: Mapping[str, Any] | None = None,  # noqa: A002
+        range: Mapping[str, int | str] | None = None,  # noqa: A002
+        batches: int | None = None,
         item: str | None = None,
+        item_condition: str | None = None,
+        result: MapResult | None = None,
         concurrency: int | None = None,
         on_item_failure: FailOrContinue | None = None,
         max_failures: float | None = None,
     ) -> Self:
-        """Adds a node that executes a body once for each item of a list. The body can use `{{item}}` and `{{index}}`.
+        """Adds a node that executes a body once for each item. The body can use `{{item}}` and `{{index}}`.
 
         Args:
             id: The id of the node.
             body: The body, from `agentflow_sdk.body`.
-            over: The list: a reference, a template or a plain list.
+            over: The list or object: a reference, a template or a plain one. Give one of `over`, `zip` and `range`.
+            zip: Lists of one length, by name; each item is an object with an item of every list.
+            range: Whole numbers: `stop`, and `start` and `step` if they are not 0 and 1.
+            batches: Each item is a list of up to this many items.
             item: Another name for `item`.
+            item_condition: A CEL condition on the item and `index`; other items are skipped, and their result is null.
+            result: For an `over` that is an object: `object` makes an object of the results, `list` (default) a list.
             concurrency: The most items at a time; None for no bound.
             on_item_failure: `fail` (default) or `continue`, when an item fails.
             max_failures: The most items that may fail under `continue`; a number below 1 is a fraction.
@@ -117,11 +127,13 @@ class Nodes:
             The builder.
 
         Raises:
-            InvalidArgumentError: `on_item_failure` is not known.
+            InvalidArgumentError: `on_item_failure` or `result` is not known.
         """
         one_of(on_item_failure, FailOrContinue, f"{id}.config.on_item_failure")
+        one_of(result, MapResult, f"{id}.config.result")
+        items = given(over=over, zip=zip, range=range, batches=batches, item_condition=item_condition, result=result)
         options = given(item=item, concurrency=concurrency, on_item_failure=on_item_failure, max_failures=max_failures)
-        return self._node(id, "map", {"over": over, "body": body, **options})
+        return self._node(id, "map", {**items, "body": body, **options})
 
     def loop(
         self,

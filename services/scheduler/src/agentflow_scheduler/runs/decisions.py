@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,14 @@ from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.runs.plan import PlanNode, PlanWork
 from agentflow_scheduler.runs.run import Run, is_undo
 from agentflow_scheduler.runs.scope import Scope
+
+
+class Items(NamedTuple):
+    """Values of which each child of a step is given one."""
+
+    name: str  # of an item: the name in the templates of a map's body, or the input of a parallel step
+    values: list[Any]
+    keys: tuple[str, ...] | None = None  # of the results, if they make an object
 
 
 class RunDecisions(Decisions):
@@ -33,7 +41,7 @@ class RunDecisions(Decisions):
         self.failure: tuple[StepError, str] | None = None  # the error that the run fails with, and its step
         self.successor = ""  # the `continue_as_new` step by which the run ends
         self.end = ""  # the step of an `end` node at which the run ends
-        self.items: dict[str, tuple[str, list[Any]]] = {}  # by expanded step, see `items_of` in steps/inputs.py
+        self.items: dict[str, Items] = {}  # by expanded step, see steps/items.py
 
     def ask(self, refs: Iterable[BlobRef]) -> None:
         """Notes values that the present step needs."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from agentflow_common.runs.state import StepState, StepStatus, child_key, current_key, ended_by, parent_of
+from agentflow_common.runs.state import DONE, StepState, StepStatus, child_key, current_key, ended_by, parent_of
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
 from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
@@ -83,7 +83,7 @@ def _children(run: Run) -> Iterator[Invariant]:
             continue
         children = [child_key(key, index) for index in range(step.width)]
         decided = [child for child in children if child in run.decided]
-        failed = [child for child in decided if run.state.steps[child].status is not StepStatus.COMPLETED]
+        failed = [child for child in decided if run.state.steps[child].status not in DONE]
         yield Invariant(f"open_children[{key}]", run.open_children.get(key), step.width - len(decided))
         yield Invariant(f"failed_children[{key}]", run.failed_children.get(key, 0), len(failed))
         if key in run.next_children and not run.state.cancel_requested:

@@ -13,10 +13,10 @@ import msgspec
 from agentflow_common import ids
 from agentflow_common.definition import dependencies
 from agentflow_common.definition.model import Edge, load_trusted
-from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, works
+from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, map_items, works
 from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.run_lane import RunLane
-from agentflow_common.definition.nodes.types import AnyNode
+from agentflow_common.definition.nodes.types import AnyNode, MapNode
 from agentflow_common.definition.rates import per_second
 from agentflow_common.definition.walks import reachable
 from agentflow_common.errors import InvalidError
@@ -104,7 +104,7 @@ class PlanNode:
                 self.undo = PlanWork(work, node.compensate_with.retry, arguments(work), steps)
             else:
                 self.work = PlanWork(work, self.retry, arguments(work), steps)
-                values = {name: value for name, value in values.items() if name == "over" and node.type == "map"}
+                values = map_items(node.config) if isinstance(node, MapNode) else {}
         # What the engine itself computes: `over`, `duration`, `message`, ...
         self.values = {name: compile_value(value, steps) for name, value in values.items()}
         self.worker_policy: dict[str, Any] = node.policy.model_dump(

@@ -26,6 +26,7 @@ from agentflow_common.events import StepError
 from agentflow_common.runs.fold import evolve
 from agentflow_common.runs.state import (
     ACTIVE,
+    DONE,
     OPEN,
     UNDO,
     RunState,
@@ -68,7 +69,7 @@ class Run(msgspec.Struct, eq=False):
     undecided_count: int = 0  # nodes of the plan or of the superstep
     blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
     open_children: dict[str, int] = {}  # by expanded step: children that are not decided
-    failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not completed
+    failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not DONE
 
     # Traces of a crash or of an error of the engine. See ending.py and faults.py.
     ending_lost: bool = False  # steps were closed for an ending that is not in the log
@@ -137,7 +138,7 @@ class Run(msgspec.Struct, eq=False):
         if parent is not None:
             if parent in self.open_children:
                 self.open_children[parent] -= 1
-                if self.state.steps[key].status is not StepStatus.COMPLETED:
+                if self.state.steps[key].status not in DONE:
                     self.failed_children[parent] = self.failed_children.get(parent, 0) + 1
             self.dirty[parent] = None
             return

@@ -139,6 +139,10 @@ class Scope(msgspec.Struct, eq=False):
         """Returns a scope of the same run with these local names."""
         return Scope(self.state, self.blobs, local)
 
+    def looked_into(self) -> Scope:
+        """Returns the scope with the values of all markers in its local names. Raises ExpressionError, NeedBlob."""
+        return self.within({name: self.inside(value) for name, value in self.local.items()})
+
     def look(self, payload: Payload) -> Any:
         """Returns the value itself. Raises NeedBlob."""
         if payload.ref is None:
@@ -194,17 +198,19 @@ class Scope(msgspec.Struct, eq=False):
             "error": {"type": error.type, "message": error.message} if error else None,
         }
 
-    def _parts(self, items: list[Any]) -> list[Any]:
+    def _parts(self, outputs: dict[str, Any] | list[Any]) -> Any:
         """Returns the outputs of a step's children with the values of their markers.
 
         If those are too large together, the markers stay. The list then still has its length and the small outputs.
         """
+        items = outputs if isinstance(outputs, list) else outputs.values()
         refs = dict.fromkeys(marked_ref(item) for item in items if is_marker(item))
         if not refs or sum(ref.size for ref in refs) > LOOK_BYTES_MAX:
-            return items
+            return outputs
         if missing := [ref for ref in refs if ref.sha256 not in self.blobs]:
             raise NeedBlob(missing)
-        return [self._put_in(item) if is_marker(item) else item for item in items]
+        values = [self._put_in(item) if is_marker(item) else item for item in items]
+        return values if isinstance(outputs, list) else dict(zip(outputs, values, strict=True))
 
     def shared(self, names: Collection[str] | None = None) -> dict[str, Any]:
         """Returns the shared state, or only these keys of it."""

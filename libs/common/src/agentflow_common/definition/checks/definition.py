@@ -12,10 +12,11 @@ from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import END, graph_findings
 from agentflow_common.definition.checks.joins import join_findings
 from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
+from agentflow_common.definition.checks.maps import map_findings
 from agentflow_common.definition.checks.names import (
-    OF_TEMPLATES,
     condition_findings,
     id_findings,
+    refers,
     suggest,
     template_findings,
 )
@@ -90,7 +91,7 @@ def _ids(definition: Definition) -> Iterator[Finding]:
     for node in definition.dag.nodes:
         names = set(local_names(node))
         if isinstance(node, MapNode):
-            names.discard(node.config.item)  # _map reports a clash at the name that was chosen
+            names.discard(node.config.item)  # map_findings reports a clash at the name that was chosen
         if node.compensate_with is not None:
             names |= {"output", "item", "index"} if getattr(node.config, "parallel", False) else {"output"}
         hidden_by.update((name, node.id) for name in names)
@@ -195,7 +196,7 @@ class _Node:
     def _by_type(self, node: AnyNode) -> Iterator[Finding]:
         config = node.config
         if isinstance(node, MapNode):
-            yield from self._map(node)
+            yield from map_findings((*self._here, "config"), node, self._outer.inside(node.id), self._index)
         elif isinstance(node, LoopNode):
             yield from self._loop(node)
         elif isinstance(node, WaitNode):
@@ -247,23 +248,6 @@ class _Node:
         """True if exactly one node leads to this one, so that its output is the list. See edge_arguments.py."""
         return self._node.type in {"tool", "function", "llm"} and len(self._sources) == 1
 
-    def _map(self, node: MapNode) -> Iterator[Finding]:
-        here, config = (*self._here, "config"), node.config
-        outer = self._outer.inside(node.id)
-        yield from outer.check((*here, "over"), config.over)
-        plain = isinstance(config.over, str) and not _refers(config.over)
-        if plain or not isinstance(config.over, list | str):
-            fix = f'write over: "{{{{{config.over}}}}}"' if plain else "for example over: split.output.chunks"
-            yield (*here, "over"), "`over` must be a list, or refer to one", fix
-        if config.max_failures is not None and config.on_item_failure == "fail":
-            yield (*here, "max_failures"), "`max_failures` needs `on_item_failure: continue`", "add it"
-        if config.item in self._index:
-            yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
-        elif config.item == "index":
-            yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
-        elif config.item in OF_TEMPLATES:
-            yield (*here, "item"), f"{config.item!r} is a reserved word of templates", "choose another"
-
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
         if config.until is not None and config.while_ is not None:
@@ -282,7 +266,7 @@ class _Node:
         yield from self._values.check((*here, "until"), config.until)
         yield from self._values.check((*here, "duration"), config.duration)
         for field, value, read in (("duration", config.duration, wait_ms), ("until", config.until, time_ms)):
-            if value is None or (isinstance(value, str) and _refers(value)):
+            if value is None or (isinstance(value, str) and refers(value)):
                 continue
             try:
                 read(value)
@@ -300,10 +284,6 @@ class _Node:
             yield here, "`escalate_ms` and `escalate_to` go together", "give both"
         if config.on_expire != "fail" and config.expires_ms is None:
             yield (*here, "on_expire"), "`on_expire` needs `expires_ms`: without it nothing expires", "add it"
-
-
-def _refers(value: str) -> bool:
-    return expressions.is_template(value) or expressions.parse_reference(value) is not None
 
 
 class _Values:

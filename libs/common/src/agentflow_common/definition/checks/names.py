@@ -30,6 +30,11 @@ _MISTAKES = (
 )
 
 
+def refers(value: str) -> bool:
+    """True if the text is a template or a reference."""
+    return expressions.is_template(value) or expressions.parse_reference(value) is not None
+
+
 def suggest(name: str, known: Collection[str], what: str = "the steps are") -> str:
     return hints.did_you_mean(name, known, f"{what} {', '.join(itertools.islice(known, 12))}")
 

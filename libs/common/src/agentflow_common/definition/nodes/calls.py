@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow_common.definition.nodes.base import Model
+from agentflow_common.definition.nodes.configs import MapConfig
 from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
@@ -61,7 +62,7 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
     config: Any = node.config
     if isinstance(node, MapNode | LoopNode):
         found = arguments(works(node)[0])
-        return {**found, "over": config.over} if isinstance(node, MapNode) else found
+        return {**found, **map_items(node.config)} if isinstance(node, MapNode) else found
     if isinstance(node, WaitNode):
         return {name: value for name in ("duration", "until") if (value := getattr(config, name)) is not None}
     if isinstance(node, ApprovalNode):
@@ -71,6 +72,13 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
     if isinstance(node, EndNode):
         return {"error.message": config.error.message} | ({} if config.output is None else {"output": config.output})
     return arguments(works(node)[0])
+
+
+def map_items(config: MapConfig) -> dict[str, Any]:
+    """Returns the value that gives a map its items, by the name of its field: `over`, `zip` or `range`."""
+    if config.zip is not None:
+        return {"zip": config.zip}
+    return {"over": config.over} if config.range is None else {"range": config.range.model_dump()}
 
 
 def local_names(node: AnyNode) -> frozenset[str]:

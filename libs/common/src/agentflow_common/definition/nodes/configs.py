@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agentflow_common.definition.durations import Duration
-from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, Model, NodeId
+from agentflow_common.definition.nodes.base import ITEMS_MAX, ITERATIONS_MAX, NODE_ID, Model, NodeId
 from agentflow_common.definition.nodes.work import Body, FunctionWork, Inputs, LlmWork, SubworkflowWork, ToolWork
 
 
@@ -40,11 +40,38 @@ class SubworkflowConfig(Parallel, SubworkflowWork):
     """The workflow and its inputs."""
 
 
-class MapConfig(Conditional):
-    """Runs `body` once for each item of `over`. The output is the list of results in the items' order."""
+class Range(Model):
+    """Whole numbers, as in Python: from `start` to before `stop`."""
 
-    over: Any = Field(examples=["{{pages}}", "split.output.chunks"])
-    """The list, or a reference or template that gives it."""
+    start: int | str = Field(0, examples=[1])
+    """The first number, or a template that gives it."""
+
+    stop: int | str = Field(examples=["{{pages}}"])
+    """The number before which the range ends, or a template that gives it."""
+
+    step: int | str = Field(1, examples=[10, -1])
+    """The distance between two numbers, or a template that gives it. It may be negative."""
+
+
+class MapConfig(Conditional):
+    """Runs `body` once for each item of `over`, `zip` or `range`. The output is the list of results in their order."""
+
+    over: Any = Field(None, examples=["{{pages}}", "split.output.chunks"])
+    """The list, or a reference or template that gives it. The items of an object are `{key, value}`, by key."""
+
+    zip: dict[NodeId, Any] | None = Field(
+        None, min_length=1, max_length=64, examples=[{"page": "{{pages}}", "title": "{{titles}}"}]
+    )
+    """Lists of one length, by name. Each item is an object with an item of every list."""
+
+    range: Range | None = Field(None, examples=[{"start": 1, "stop": 5}])
+    """The items are numbers."""
+
+    batches: int | None = Field(None, ge=1, le=ITEMS_MAX, examples=[50])
+    """Each item is a list of up to this many items."""
+
+    item_condition: str | None = Field(None, examples=["item.size > 0"])
+    """A CEL condition on `item` and `index`. An item for which it does not hold is skipped; its result is null."""
 
     body: Body
     """What runs for each item. Its inputs may use `{{item}}` and `{{index}}`."""
@@ -60,6 +87,9 @@ class MapConfig(Conditional):
 
     max_failures: float | None = Field(None, ge=0, examples=[3, 0.1])
     """With `on_item_failure: continue`: how many items may fail; below 1 a fraction of the items."""
+
+    result: Literal["list", "object"] = "list"
+    """For an `over` that is an object: `object` gives an object with the result of each key."""
 
 
 class LoopConfig(Conditional):

@@ -1,8 +1,9 @@
 """Steps that run as parts: the children of a map or a parallel step, the iterations of a loop step. Pure.
 
-A step with children is `step.expanded` once, into as many as its list has items. Its children are offered as the bounds
-allow, each counts when its status is final, and the last one lets the step be `step.joined`. A map that has more failed
-items than its policy allows cancels the others and fails.
+A step with children is `step.expanded` once, into as many as it has items. Its children are offered as the bounds
+allow. An item of a map for which its condition does not hold is skipped. Each child counts when its status is final,
+and the last one lets the step be `step.joined`. A map that has more failed items than its policy allows cancels the
+others and fails.
 
 A loop step goes on to one iteration after the other (`step.iterated`), until a condition or a bound ends it.
 """
@@ -12,19 +13,19 @@ from __future__ import annotations
 from typing import Final
 
 from agentflow_common import events as ev
+from agentflow_common.definition.nodes.base import ITEMS_MAX
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import StepState, StepStatus, child_key, iteration_key
+from agentflow_common.runs.state import DONE, StepState, StepStatus, child_key, iteration_key
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import is_begun
-from agentflow_scheduler.runs.scope import holds, in_field
+from agentflow_scheduler.runs.scope import Scope, holds, in_field
 from agentflow_scheduler.runs.steps import attempts
-from agentflow_scheduler.runs.steps.inputs import items_of
+from agentflow_scheduler.runs.steps.items import items_of
 from agentflow_scheduler.runs.steps.time_limits import limit_step, set_missing_timers
 
-WIDTH_MAX: Final = 10_000  # children of one step
 _NOTHING: Final = Payload()
 
 
@@ -33,11 +34,12 @@ _NOTHING: Final = Payload()
 
 def expand(at: StepContext) -> None:
     """Gives the step one child for each item. Raises ExpressionError, NeedBlob."""
-    width = len(items_of(at.out, at.node, at.key)[1])
-    if width > WIDTH_MAX:
+    items = items_of(at.out, at.node, at.key)
+    width = len(items.values)
+    if width > ITEMS_MAX:
         kind = "map" if at.node.kind == "map" else "parallel"
-        raise ExpressionError(f"a {kind} step has at most {WIDTH_MAX} items, the list holds {width}")
-    at.emit(ev.StepExpanded, width=width)
+        raise ExpressionError(f"a {kind} step has at most {ITEMS_MAX} items, the list holds {width}")
+    at.emit(ev.StepExpanded, width=width, keys=items.keys)
     at.run.open_children[at.key] = width
     advance_children(at)
 
@@ -75,15 +77,13 @@ def _room(at: StepContext) -> int:
 
 def _offer_children(at: StepContext, room: int) -> None:
     out, node, work = at.out, at.node, at.work
-    name, items = items_of(out, node, at.key)
+    name, items, _ = items_of(out, node, at.key)
     inputs = {} if node.kind == "map" else work.resolve(out.scope)
     if len(items) != at.step.width:
         raise AssertionError(f"{at.state.run}/{at.key}: {len(items)} items, expanded to {at.step.width}")
     left = at.run.next_children[at.key]
     pool = attempts.pool_of(at)
-    for _ in range(room):
-        if not at.may_offer(pool):
-            return
+    while left and room > 0:
         index = left[-1]
         child = at.part(child_key(at.key, index))
         out.at = child.key
@@ -91,15 +91,33 @@ def _offer_children(at: StepContext, room: int) -> None:
             at.run.check_fault(child.key)
             if node.kind == "map":
                 scope = out.scope.within({name: items[index], "index": index})
+                if is_left_out(child, scope):
+                    left.pop()
+                    continue
+                if not at.may_offer(pool):
+                    return
                 attempts.begin_with(child, 1, work.resolve(scope), scope)
             else:
+                if not at.may_offer(pool):
+                    return
                 attempts.begin_with(child, 1, {**inputs, name: items[index]}, out.scope)
         except InvalidError as error:
             attempts.fail_undecidable(child, error)
         left.pop()
+        room -= 1
         if out.failure is not None:
             return
     out.at = at.key
+
+
+def is_left_out(child: StepContext, scope: Scope) -> bool:
+    """Skips an item of a map for which the map's condition does not hold. Raises ExpressionError, NeedBlob."""
+    condition = child.node.config.item_condition
+    if condition is None or in_field("item_condition", holds, scope.looked_into(), condition):
+        return False
+    child.emit(ev.StepSkipped, reason=f"the condition of the items is false: {condition}")
+    child.run.mark_final(child.key)
+    return True
 
 
 def _has_failed(at: StepContext) -> bool:
@@ -113,7 +131,7 @@ def _has_failed(at: StepContext) -> bool:
     if count <= allowed:
         return False
     children = (child_key(key, index) for index in range(width))
-    worst = next(c for c in children if c in run.decided and run.state.steps[c].status is not StepStatus.COMPLETED)
+    worst = next(c for c in children if c in run.decided and run.state.steps[c].status not in DONE)
     first = run.state.steps[worst].error
     text = f"{count} of {width} items failed; the first, {worst}: {first.message if first else 'failed'}"
     error = StepError(first.type if first else "item_failed", text, retryable=False)

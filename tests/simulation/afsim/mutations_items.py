@@ -1,0 +1,30 @@
+"""Bugs to plant in the items of maps. See mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agentflow_common.runs.state import StepStatus
+from agentflow_scheduler.runs import run
+from agentflow_scheduler.runs.steps import expansion, items
+
+Change = tuple[Any, Any, Any]
+
+
+def items_without_condition() -> list[Change]:
+    """A map begins the items for which its condition does not hold."""
+    return [(expansion, "is_left_out", lambda *_: False)]
+
+
+def skipped_items_fail() -> list[Change]:
+    """A skipped item counts as a failed one."""
+    return [(run, "DONE", frozenset({StepStatus.COMPLETED}))]
+
+
+def keys_forgotten() -> list[Change]:
+    """The results for an object make a list."""
+    return [(items, "fitting", lambda *_: None)]
+
+
+ALL: tuple[Callable[[], list[Change]], ...] = (items_without_condition, skipped_items_fail, keys_forgotten)
