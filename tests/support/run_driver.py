@@ -19,6 +19,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.events import BlobRef, Payload, StepError
 from agentflow_common.log.timers import TimerState
@@ -49,6 +50,7 @@ class RunDriver:
         definition: Definition | Mapping[str, Any] | str,
         *,
         chain_steps: int = CHAIN_STEPS,
+        depth_max: int = SUBWORKFLOW_DEPTH_MAX,
         take: Callable[[str], bool] = unbounded,
     ) -> None:
         if isinstance(definition, str):
@@ -64,7 +66,7 @@ class RunDriver:
         self.sent: list[tuple[EntityKey, Any]] = []  # what was sent last
         self.blobs: dict[str, Any] = {}  # values that are stored out of line, by SHA-256
         self.rounds = 0  # how often the last decision asked for such values
-        self._plans = Plans(chain_steps)
+        self._plans = Plans(chain_steps, depth_max)
         self._take = take  # asks for room in a worker pool
 
     # --- facts ---

@@ -284,6 +284,10 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
         assert chain[0] == chain[-1] and len(chain) > 1
     else:
         assert bool(problems) == (expected > SUBWORKFLOW_DEPTH_MAX)
+        for depth_max in (1, 3):
+            fixes = [problem.fix for problem in pin_subworkflows.nesting(made[0], "w0", found, depth_max)]
+            named = "put some of these levels into one workflow, or raise the setting SUBWORKFLOW_DEPTH_MAX"
+            assert fixes == ([named] if expected > depth_max else [])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.settings import DatabaseSettings
 
 
@@ -75,6 +76,11 @@ class GatewaySettings(DatabaseSettings):
 
     max_scheduler_rss_bytes: int = Field(0, ge=0)
     """memory of a single scheduler; 0: no bound"""
+
+    subworkflow_depth_max: int = Field(SUBWORKFLOW_DEPTH_MAX, ge=1, le=100)
+    """levels of runs that a run may have below it, for example when a workflow starts itself; set it for the scheduler
+    too
+    """
 
     trigger_subjects: str = ""
     """NATS subjects that schedules may listen to: patterns separated by commas, `{org}` is the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.log.streams import LEASE_TTL_S
 from agentflow_common.settings import Settings
 from agentflow_scheduler.bounds import CHAIN_STEPS
@@ -22,6 +23,11 @@ class SchedulerSettings(Settings):
 
     chain_steps: int = Field(CHAIN_STEPS, alias="SCHEDULER_ROW_STEPS", ge=0, le=CHAIN_STEPS)
     """steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none"""
+
+    subworkflow_depth_max: int = Field(SUBWORKFLOW_DEPTH_MAX, ge=1, le=100)
+    """levels of runs that a run may have below it, for example when a workflow starts itself; set it for the gateway
+    too
+    """
 
     snapshot_every: int = Field(20_000, alias="SCHEDULER_SNAPSHOT_EVERY", ge=100)
     """events after which a shard is saved; at most about as many are read again after a crash"""

@@ -106,7 +106,8 @@ async def _check_loaded(call: Call, loaded: Loaded, lines: Lines | None, identit
     definitions: dict[str, dict[str, Any]] = {}
     unfit: tuple[Problem, ...] = ()
     if "subworkflow" in loaded.uses:
-        subworkflows = await pin_subworkflows.pin(definition, loaded.digest, find)
+        depth_max = call.deps.settings.subworkflow_depth_max
+        subworkflows = await pin_subworkflows.pin(definition, loaded.digest, find, depth_max)
         definitions, unfit = subworkflows.definitions, subworkflows.problems
     parts = [Part(loaded, lines)]
     parts += [Part(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]

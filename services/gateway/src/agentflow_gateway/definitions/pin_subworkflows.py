@@ -1,8 +1,9 @@
 """Subworkflows: every definition that a run may start is resolved and pinned when the run is submitted.
 
-`nesting` judges the finished graph of references without I/O: runs are nested at most SUBWORKFLOW_DEPTH_MAX deep. A
-workflow that starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are
-resolved for the run that is submitted, so all of its subworkflows agree. Its own name means this very definition.
+`nesting` judges the finished graph of references without I/O: runs are nested at most as deep as the setting
+SUBWORKFLOW_DEPTH_MAX says. A workflow that starts itself must do so under a condition; the scheduler then bounds how
+deep it goes. Labels are resolved for the run that is submitted, so all of its subworkflows agree. Its own name means
+this very definition.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ def title(definition: Definition) -> str:
     return f"{definition.name}@{definition.version}"
 
 
-async def pin(root: Definition, digest: str, find: Find) -> Pinned:
+async def pin(root: Definition, digest: str, find: Find, depth_max: int = SUBWORKFLOW_DEPTH_MAX) -> Pinned:
     """Returns every definition that this one starts as a subworkflow, directly or through others.
 
-    find: raises NotFoundError for an unknown reference.
+    find: raises NotFoundError for an unknown reference. depth_max: levels of runs below this one.
     """
     pinned = Pinned(definitions={}, registered={})
     todo = [(root, "")]
@@ -75,7 +76,7 @@ async def pin(root: Definition, digest: str, find: Find) -> Pinned:
         fix = "move data from the definitions to inputs or files"
         text = f"its subworkflows have {size:,} bytes, the limit is {PINNED_BYTES_MAX:,}"
         problems.append(Problem("dag.nodes", text, fix))
-    problems += nesting(root, digest, pinned.registered)
+    problems += nesting(root, digest, pinned.registered, depth_max)
     problems += argument_problems(root, pinned.registered, "")
     for target in pinned.registered.values():
         problems += argument_problems(target.definition, pinned.registered, f"{title(target.definition)}: ")
@@ -91,7 +92,9 @@ def _place(owner: Definition, ref: str, within: str) -> str:
     return within
 
 
-def nesting(root: Definition, digest: str, registered: Mapping[str, Registered]) -> list[Problem]:
+def nesting(
+    root: Definition, digest: str, registered: Mapping[str, Registered], depth_max: int = SUBWORKFLOW_DEPTH_MAX
+) -> list[Problem]:
     """Returns problems of a run that would start itself, or nest too many others; each names the chain.
 
     registered: what the root leads to, by reference.
@@ -116,9 +119,10 @@ def nesting(root: Definition, digest: str, registered: Mapping[str, Registered])
         return []
     longest = _longest(targets)
     depth = len(longest) - 1
-    if depth > SUBWORKFLOW_DEPTH_MAX:
-        text = f"subworkflows are nested {depth} deep, the limit is {SUBWORKFLOW_DEPTH_MAX}: {chain(longest)}"
-        return [Problem("dag.nodes", text, "put some of these levels into one workflow")]
+    if depth > depth_max:
+        text = f"subworkflows are nested {depth} deep, the limit is {depth_max}: {chain(longest)}"
+        fix = "put some of these levels into one workflow, or raise the setting SUBWORKFLOW_DEPTH_MAX"
+        return [Problem("dag.nodes", text, fix)]
     return []
 
 

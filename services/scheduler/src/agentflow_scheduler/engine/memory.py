@@ -34,7 +34,7 @@ class Memory:
         self._log = event_log
         self._clock = clock
         self._window_steps = settings.window_steps
-        self._plans = Plans(settings.chain_steps)
+        self._plans = Plans(settings.chain_steps, settings.subworkflow_depth_max)
         self.clear()
 
     def clear(self) -> None:

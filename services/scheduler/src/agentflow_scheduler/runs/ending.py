@@ -19,7 +19,6 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.lanes.fold import LANE_FULL
 from agentflow_common.runs import timer_ids
@@ -153,7 +152,7 @@ def waits_for_children(run: Run, out: RunDecisions) -> bool:
     if not state.undoing or state.patience_over:
         return False
     if timer_ids.CHILDREN not in state.timers:
-        levels = SUBWORKFLOW_DEPTH_MAX + 1 - state.depth  # more than any of its children has
+        levels = max(1, run.plan.depth_max + 1 - state.depth)  # more than any of its children has
         out.emit(ev.TimerSet, timer=timer_ids.CHILDREN, kind="children", fire_at=out.now_ms + CHILDREN_MS * levels)
     return True
 

@@ -13,6 +13,7 @@ import msgspec
 from agentflow_common import ids
 from agentflow_common.definition import dependencies
 from agentflow_common.definition.model import Edge, load_trusted
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, map_items, works
 from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.run_lane import RunLane
@@ -129,13 +130,16 @@ class PlanRunLane(msgspec.Struct, frozen=True):
 class Plan:
     """A definition, compiled. The nodes of a graph-style workflow do not wait for each other."""
 
-    def __init__(self, raw: dict[str, Any], chain_steps: int = CHAIN_STEPS) -> None:
+    def __init__(
+        self, raw: dict[str, Any], chain_steps: int = CHAIN_STEPS, depth_max: int = SUBWORKFLOW_DEPTH_MAX
+    ) -> None:
         definition = load_trusted(raw)
         sources = dependencies.dependencies(definition)
         loops = dependencies.loops(definition, sources)
         reads = dependencies.order_dependencies(definition, sources, loops)
         self.raw = raw  # the definition as the log has it, shared by all its runs
         self.chain_steps = chain_steps  # see chain.py
+        self.depth_max = depth_max  # levels of runs below the submitted one
         self.definition = definition
         self.workflow = definition.name
         self.run_lane = None if definition.run_lane is None else PlanRunLane.of(definition.run_lane)
@@ -194,15 +198,15 @@ class Plan:
 class Plans:
     """Compiled plans by content, at most PLANS_MAX."""
 
-    def __init__(self, chain_steps: int = CHAIN_STEPS) -> None:
-        self._chain_steps = chain_steps
+    def __init__(self, chain_steps: int = CHAIN_STEPS, depth_max: int = SUBWORKFLOW_DEPTH_MAX) -> None:
+        self._bounds = (chain_steps, depth_max)
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def get(self, raw: dict[str, Any]) -> Plan:
         key = ids.digest(msgspec.json.encode(raw))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(raw, self._chain_steps)
+            plan = self._plans[key] = Plan(raw, *self._bounds)
             if len(self._plans) > PLANS_MAX:
                 self._plans.popitem(last=False)
         else:

@@ -18,7 +18,7 @@ PATTERN_WORDS: Final = {  # what an author reads of a pattern
 NODES_MAX: Final = 20_000
 ITERATIONS_MAX: Final = 1_000
 ITEMS_MAX: Final = 10_000  # children of one step
-SUBWORKFLOW_DEPTH_MAX: Final = 8  # levels of runs below the submitted one
+SUBWORKFLOW_DEPTH_MAX: Final = 8  # levels of runs below the submitted one, unless the setting of this name says more
 
 # What editors say when the pattern does not match
 _FORM: Final = {"patternErrorMessage": "letters, digits, `_` and `-`, at most 64, the first one no digit"}

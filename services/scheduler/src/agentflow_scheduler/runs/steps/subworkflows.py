@@ -7,7 +7,6 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import ids
 from agentflow_common.definition.model import load_trusted
-from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs.state import RunState, RunStatus
@@ -40,9 +39,11 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
     raw = state.definitions.get(work.workflow_ref)
     if raw is None:
         raise ExpressionError(f"the workflow {work.workflow_ref!r} was not pinned when the run was submitted")
-    if state.depth >= SUBWORKFLOW_DEPTH_MAX:
+    depth_max = at.run.plan.depth_max
+    if state.depth >= depth_max:
         raise ExpressionError(
-            f"subworkflows are nested more than {SUBWORKFLOW_DEPTH_MAX} deep: let a recursion end before that"
+            f"subworkflows are nested more than {depth_max} deep, the limit of SUBWORKFLOW_DEPTH_MAX: let a recursion "
+            "end before that, or raise the setting for the gateway and the schedulers"
         )
     definition = load_trusted(raw)
     if work.state_args and definition.inputs:
