@@ -225,9 +225,9 @@ def test_house_13_the_items_of_a_map_are_looked_up_in_one_place() -> None:
     callers = [
         path.name for path in scheduler.rglob("*.py")
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"_map_items", "_mapped_input"}
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"_of_map", "_mapped_input"}
     ]  # fmt: skip
-    assert callers == ["inputs.py", "inputs.py"]
+    assert callers == ["items.py", "items.py"]
 
 
 def test_house_14_the_key_of_a_marker_is_spelled_in_one_place() -> None:

@@ -78,9 +78,7 @@ class GatewaySettings(DatabaseSettings):
     """memory of a single scheduler; 0: no bound"""
 
     subworkflow_depth_max: int = Field(SUBWORKFLOW_DEPTH_MAX, ge=1, le=100)
-    """levels of runs that a run may have below it, for example when a workflow starts itself; set it for the scheduler
-    too
-    """
+    """levels of runs below the submitted one; the gateway and the schedulers need the same"""
 
     trigger_subjects: str = ""
     """NATS subjects that schedules may listen to: patterns separated by commas, `{org}` is the

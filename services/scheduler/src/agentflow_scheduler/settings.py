@@ -25,9 +25,7 @@ class SchedulerSettings(Settings):
     """steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none"""
 
     subworkflow_depth_max: int = Field(SUBWORKFLOW_DEPTH_MAX, ge=1, le=100)
-    """levels of runs that a run may have below it, for example when a workflow starts itself; set it for the gateway
-    too
-    """
+    """levels of runs below the submitted one; the gateway and the schedulers need the same"""
 
     snapshot_every: int = Field(20_000, alias="SCHEDULER_SNAPSHOT_EVERY", ge=100)
     """events after which a shard is saved; at most about as many are read again after a crash"""

@@ -19,7 +19,7 @@ from agentflow_scheduler.runs.scope import Scope
 
 
 class Items(NamedTuple):
-    """Values of which each child of a step is given one."""
+    """The values for the children of a step, one for each."""
 
     name: str  # of an item: the name in the templates of a map's body, or the input of a parallel step
     values: list[Any]
