@@ -48,6 +48,7 @@ SETTINGS: Final = frozenset(
         "SCHEDULER_WINDOW_STEPS",
         "SHUTDOWN_GRACE_S",
         "STEP_TIMEOUT_S_MAX",
+        "SUBWORKFLOW_DEPTH_MAX",
         "TRACE_BATCH_AGE_MS",
         "TRACE_BATCH_ROWS",
         "TRIGGER_SUBJECTS",
