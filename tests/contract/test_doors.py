@@ -63,6 +63,8 @@ DOORS = {
     "BatchRuns": ("workflows.batch", "workflow batch"),
     "PauseWorkflow": ("workflows.pause_workflow", "workflow pause"),
     "ResumeWorkflow": ("workflows.resume_workflow", "workflow resume"),
+    "ListWorkflows": ("workflows.registered", "workflow registered"),
+    "GetWorkflow": ("workflows.definition", "workflow show"),
     "ListVersions": ("workflows.versions", "workflow versions"),
     "SetLabel": ("workflows.label", "workflow label"),
     "DeleteWorkflow": ("workflows.delete", "workflow delete"),
@@ -129,7 +131,7 @@ async def test_both_clients_and_the_command_line_have_it(name: str) -> None:
 def test_engine_17_the_lists_are_found() -> None:
     assert {
         "ListRuns", "ListApprovals", "ListPrompts", "ListBudgets", "ListLanes", "ListVersions", "ListSchedules",
-        "ListCalendars", "ListDeadLetters", "ListTools", "QueryTraces",
+        "ListWorkflows", "ListCalendars", "ListDeadLetters", "ListTools", "QueryTraces",
     } <= set(LISTS)  # fmt: skip
 
 

@@ -517,6 +517,70 @@ class SetLaneResponse(_message.Message):
     lane: Lane
     def __init__(self, lane: _Optional[_Union[Lane, _Mapping]] = ...) -> None: ...
 
+class ListWorkflowsRequest(_message.Message):
+    __slots__ = ("name_prefix", "page_size", "page_token")
+    NAME_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    name_prefix: str
+    page_size: int
+    page_token: str
+    def __init__(self, name_prefix: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListWorkflowsResponse(_message.Message):
+    __slots__ = ("workflows", "next_page_token")
+    WORKFLOWS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    workflows: _containers.RepeatedCompositeFieldContainer[RegisteredWorkflow]
+    next_page_token: str
+    def __init__(self, workflows: _Optional[_Iterable[_Union[RegisteredWorkflow, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RegisteredWorkflow(_message.Message):
+    __slots__ = ("name", "version", "digest", "created_at", "created_by", "versions", "labels")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    digest: str
+    created_at: int
+    created_by: str
+    versions: int
+    labels: _containers.RepeatedCompositeFieldContainer[WorkflowLabel]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[str] = ..., versions: _Optional[int] = ..., labels: _Optional[_Iterable[_Union[WorkflowLabel, _Mapping]]] = ...) -> None: ...
+
+class WorkflowLabel(_message.Message):
+    __slots__ = ("label", "version", "canary_version", "canary_percent")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CANARY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    version: int
+    canary_version: int
+    canary_percent: int
+    def __init__(self, label: _Optional[str] = ..., version: _Optional[int] = ..., canary_version: _Optional[int] = ..., canary_percent: _Optional[int] = ...) -> None: ...
+
+class GetWorkflowRequest(_message.Message):
+    __slots__ = ("workflow",)
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    workflow: str
+    def __init__(self, workflow: _Optional[str] = ...) -> None: ...
+
+class GetWorkflowResponse(_message.Message):
+    __slots__ = ("workflow", "definition", "definition_text")
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_TEXT_FIELD_NUMBER: _ClassVar[int]
+    workflow: RegisteredWorkflow
+    definition: _struct_pb2.Struct
+    definition_text: str
+    def __init__(self, workflow: _Optional[_Union[RegisteredWorkflow, _Mapping]] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., definition_text: _Optional[str] = ...) -> None: ...
+
 class ListVersionsRequest(_message.Message):
     __slots__ = ("workflow", "page_size", "page_token")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]

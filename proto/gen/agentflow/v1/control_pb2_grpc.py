@@ -748,6 +748,16 @@ class VersionServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ListWorkflows = channel.unary_unary(
+                '/agentflow.v1.VersionService/ListWorkflows',
+                request_serializer=agentflow_dot_v1_dot_control__pb2.ListWorkflowsRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_control__pb2.ListWorkflowsResponse.FromString,
+                _registered_method=True)
+        self.GetWorkflow = channel.unary_unary(
+                '/agentflow.v1.VersionService/GetWorkflow',
+                request_serializer=agentflow_dot_v1_dot_control__pb2.GetWorkflowRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_control__pb2.GetWorkflowResponse.FromString,
+                _registered_method=True)
         self.ListVersions = channel.unary_unary(
                 '/agentflow.v1.VersionService/ListVersions',
                 request_serializer=agentflow_dot_v1_dot_control__pb2.ListVersionsRequest.SerializeToString,
@@ -772,6 +782,20 @@ class VersionServiceStub:
 
 class VersionServiceServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def ListWorkflows(self, request, context):
+        """The registered workflows of the org, each with its latest version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWorkflow(self, request, context):
+        """One registered version, with its definition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListVersions(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -804,6 +828,16 @@ class VersionServiceServicer:
 
 def add_VersionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListWorkflows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkflows,
+                    request_deserializer=agentflow_dot_v1_dot_control__pb2.ListWorkflowsRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_control__pb2.ListWorkflowsResponse.SerializeToString,
+            ),
+            'GetWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWorkflow,
+                    request_deserializer=agentflow_dot_v1_dot_control__pb2.GetWorkflowRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_control__pb2.GetWorkflowResponse.SerializeToString,
+            ),
             'ListVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListVersions,
                     request_deserializer=agentflow_dot_v1_dot_control__pb2.ListVersionsRequest.FromString,
@@ -834,6 +868,60 @@ def add_VersionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class VersionService:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ListWorkflows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.VersionService/ListWorkflows',
+            agentflow_dot_v1_dot_control__pb2.ListWorkflowsRequest.SerializeToString,
+            agentflow_dot_v1_dot_control__pb2.ListWorkflowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.VersionService/GetWorkflow',
+            agentflow_dot_v1_dot_control__pb2.GetWorkflowRequest.SerializeToString,
+            agentflow_dot_v1_dot_control__pb2.GetWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListVersions(request,

@@ -92,7 +92,17 @@ if TYPE_CHECKING:
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
     from agentflow_sdk.models.traces import Trace, TraceEvent, TraceStep, TraceSummary
-    from agentflow_sdk.models.versions import Change, FieldChange, Label, Versions, WorkflowDiff, WorkflowVersion
+    from agentflow_sdk.models.versions import (
+        Change,
+        FieldChange,
+        Label,
+        RegisteredDefinition,
+        RegisteredWorkflow,
+        Versions,
+        WorkflowDiff,
+        WorkflowLabel,
+        WorkflowVersion,
+    )
     from agentflow_sdk.models.workflows import (
         ErrorInfo,
         Registration,
@@ -154,6 +164,8 @@ __all__ = [
     "PermissionDeniedError",
     "Problem",
     "Prompt",
+    "RegisteredDefinition",
+    "RegisteredWorkflow",
     "Registration",
     "ResourceExhaustedError",
     "Retention",
@@ -190,6 +202,7 @@ __all__ = [
     "Webhook",
     "Workflow",
     "WorkflowDiff",
+    "WorkflowLabel",
     "WorkflowVersion",
     "body",
     "each",

@@ -34,6 +34,8 @@ class Workflows(Namespace[TransportT]):
     batch = stream_method(controls.batch)
     pause_workflow = method(controls.pause_workflow)
     resume_workflow = method(controls.resume_workflow)
+    registered = method(version_calls.list_workflows)
+    definition = method(version_calls.get_definition)
     versions = method(version_calls.list_versions)
     label = method(version_calls.set_label)
     remove_label = method(version_calls.remove_label)

@@ -19,6 +19,7 @@ INCLUDED_IN_ADMIN: Final = frozenset({"read", "write", "auditor"})  # `reveal` a
 _METHODS: Final = {
     "read": """
         GetRun ListRuns WatchRun WaitRun ExplainRun ListApprovals ValidateWorkflow ListVersions DiffWorkflows
+        ListWorkflows GetWorkflow
         GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
         GetPrompt ListPrompts ListBudgets GetBudget GetTrace QueryTraces
     """,

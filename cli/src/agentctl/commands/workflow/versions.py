@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -9,13 +10,57 @@ import typer
 from agentctl import values
 from agentctl.display.output import Columns, Format, Output, emit, note, table_of, when
 from agentctl.failures import CliError
-from agentctl.listing import All, Limit, PageToken, closing, collect
-from agentctl.options import argument, flag
+from agentctl.listing import All, Limit, Listing, PageToken, closing, collect, listed
+from agentctl.options import Prefix, argument, flag
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Versions, WorkflowDiff, WorkflowVersion
+    from agentflow_sdk import Client, RegisteredWorkflow, Versions, WorkflowDiff, WorkflowVersion
 
 Name = Annotated[str, argument("Name of the workflow.", "NAME")]
+
+
+@listed(100)
+def registered(client: Client, prefix: Prefix = "") -> Listing[RegisteredWorkflow]:
+    """List the registered workflows with their latest versions and labels, by name."""
+
+    def render(found: list[RegisteredWorkflow]) -> Any:
+        columns: Columns[RegisteredWorkflow] = {
+            "NAME": lambda item: item.name,
+            "LATEST": lambda item: item.version,
+            "VERSIONS": lambda item: item.versions,
+            "LABELS": _labels,
+            "CREATED": lambda item: when(item.created_at),
+            "BY": lambda item: item.created_by,
+        }
+        empty = "no workflow is registered: agentctl workflow register FILE"
+        return table_of(found, columns, right=("LATEST", "VERSIONS"), less=("BY", "CREATED"), empty=empty)
+
+    return lambda size, at: client.workflows.registered(prefix, limit=size, page_token=at), render
+
+
+def show(
+    client: Client,
+    workflow: Annotated[str, argument("A registered workflow.", "NAME[@VERSION|@LABEL]")],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show a registered definition as it was written; `show NAME > FILE` gives the file back."""
+    found = client.workflows.definition(workflow)
+    item = found.workflow
+
+    def render() -> None:
+        note(f"{item.name}@{item.version}, registered {when(item.created_at)} by {item.created_by or '-'}")
+        note(f"versions {item.versions}, labels {_labels(item) or '-'}, sha256 {item.digest}")
+        sys.stdout.write(found.definition_text.rstrip("\n") + "\n")
+
+    emit(found.to_dict(), output, render)
+
+
+def _labels(item: RegisteredWorkflow) -> str:
+    parts = []
+    for mark in item.labels:
+        canary = f" ({mark.canary_percent}% {mark.canary_version})" if mark.canary_version else ""
+        parts.append(f"{mark.label} {mark.version}{canary}")
+    return ", ".join(parts)
 
 
 def versions(
@@ -35,8 +80,8 @@ def versions(
         pages.append(client.workflows.versions(name, limit=size, page_token=at))
         return pages[-1]
 
-    listed, token = collect(fetch, limit, everything, page_token)
-    found = replace(pages[-1], versions=tuple(listed))
+    rows, token = collect(fetch, limit, everything, page_token)
+    found = replace(pages[-1], versions=tuple(rows))
 
     def render() -> Any:
         if found.paused:
@@ -51,7 +96,7 @@ def versions(
         return table_of(found.versions, columns, right=("VERSION",), less=("SHA256", "BY"))
 
     emit(found.to_dict(), output, render)
-    closing(len(listed), token)
+    closing(len(rows), token)
 
 
 def label(
@@ -157,4 +202,4 @@ def delete(
     emit(data, output, lambda: f"{name}@{number} is deleted{rest}")
 
 
-COMMANDS: Final = (versions, label, diff, delete)
+COMMANDS: Final = (registered, show, versions, label, diff, delete)

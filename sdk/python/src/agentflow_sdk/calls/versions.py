@@ -6,11 +6,51 @@ from typing import Any, Final
 
 from agentflow.v1 import control_pb2 as pb
 from agentflow_sdk.calls.references import is_definition_text
-from agentflow_sdk.convert.answers import reader
-from agentflow_sdk.models.versions import Label, Versions, WorkflowDiff
+from agentflow_sdk.convert.answers import page_reader, reader
+from agentflow_sdk.models.records import Page
+from agentflow_sdk.models.versions import Label, RegisteredDefinition, RegisteredWorkflow, Versions, WorkflowDiff
 from agentflow_sdk.transport.call import Call, service
 
 _METHOD: Final = service("VersionService", pb)
+
+
+def list_workflows(
+    prefix: str = "", *, limit: int = 100, page_token: str = "", timeout: float | None = None
+) -> Call[Page[RegisteredWorkflow]]:
+    """Returns a page of the registered workflows, by name, each with its latest version.
+
+    Args:
+        prefix: Only workflows whose names begin with this.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.ListWorkflowsRequest(name_prefix=prefix, page_size=limit, page_token=page_token)
+    return Call(_METHOD("ListWorkflows"), request, page_reader(RegisteredWorkflow, "workflows"), timeout)
+
+
+def get_definition(workflow: str, *, timeout: float | None = None) -> Call[RegisteredDefinition]:
+    """Returns a registered version with its definition and its text.
+
+    Args:
+        workflow: `name` for the latest version, `name@version` or `name@label`.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The definition.
+
+    Raises:
+        NotFoundError: The org has no such workflow, version or label.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.GetWorkflowRequest(workflow=workflow)
+    return Call(_METHOD("GetWorkflow"), request, reader(RegisteredDefinition), timeout)
 
 
 def list_versions(

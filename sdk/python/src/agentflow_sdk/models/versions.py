@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentflow_sdk.models.records import Record, RecordPage
@@ -50,6 +50,52 @@ class Label(Record):
     """The part of the label's submissions that go to `canary_version`, in percent."""
     changed: bool = False
     """False if the label pointed there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowLabel(Record):
+    """A label of a workflow."""
+
+    label: str
+    """The label."""
+    version: int
+    """The version that it points at."""
+    canary_version: int = 0
+    """The version that gets a part of the label's submissions; 0 if no version does."""
+    canary_percent: int = 0
+    """The part of the label's submissions that go to `canary_version`, in percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredWorkflow(Record):
+    """A registered workflow."""
+
+    name: str
+    """The name."""
+    version: int
+    """The latest version; of `definition` the one that was asked for."""
+    digest: str
+    """The SHA-256 of the version's canonical definition, in hex."""
+    created_at: int = 0
+    """When the version was registered, ms since the epoch."""
+    created_by: str = ""
+    """The name of the API key that registered the version."""
+    versions: int = 0
+    """The number of versions that the workflow has."""
+    labels: tuple[WorkflowLabel, ...] = ()
+    """All labels of the workflow, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredDefinition(Record):
+    """The definition of a registered version."""
+
+    workflow: RegisteredWorkflow
+    """The workflow and the version."""
+    definition_text: str
+    """The text that was registered; YAML that means the same if the definition was registered as data."""
+    definition: dict[str, Any] = field(default_factory=dict)
+    """The definition as data, without defaults."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -325,7 +325,7 @@ async def register(call: Call, source: Source) -> tuple[Checked, bool]:
     definition = checked.definition
     text = registered_text(checked.canonical)
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
-    there = await call.store.definitions.add(call.org, row, call.now_ms(), call.identity.actor)
+    there = await call.store.definitions.add(call.org, row, call.now_ms(), call.identity.actor, source.text)
     if there is not None and not (there.digest and _same_content(there, checked.digest)):
         raise await _version_taken(call, definition, "and register again", deleted=not there.digest)
     return checked, there is None

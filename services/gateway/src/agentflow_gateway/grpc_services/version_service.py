@@ -9,12 +9,23 @@ from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError
 from agentflow_gateway.api import convert, pages
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.definitions import deletion, versions
+from agentflow_gateway.definitions import deletion, registered, versions
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.runs import compare
 
 
 class VersionService:
+    async def ListWorkflows(self, request: Any, call: Call) -> Any:
+        page = pages.Page(request, "workflows", request.name_prefix, default=100)
+        shown, token = await registered.listed(call, request.name_prefix, page)
+        return pb.ListWorkflowsResponse(workflows=[_registered(item) for item in shown], next_page_token=token)
+
+    async def GetWorkflow(self, request: Any, call: Call) -> Any:
+        found = await registered.find(call, request.workflow)
+        response = pb.GetWorkflowResponse(workflow=_registered(found.shown), definition_text=found.text)
+        convert.set_struct(response.definition, found.definition)
+        return response
+
     async def ListVersions(self, request: Any, call: Call) -> Any:
         page = pages.Page(request, "versions", request.workflow, default=pages.PAGE_SIZE_MAX)
         before = page.after.number if page.after is not None else None
@@ -63,6 +74,11 @@ class VersionService:
                 if field.new is not ABSENT:
                     convert.set_value(item.new, field.new)
         return response
+
+
+def _registered(item: registered.Shown) -> Any:
+    marks = [convert.message_of(pb.WorkflowLabel, row, canary_version=row.canary_version or 0) for row in item.labels]
+    return convert.message_of(pb.RegisteredWorkflow, item.row, labels=marks)
 
 
 def _source(message: Any, place: str) -> Source | str:

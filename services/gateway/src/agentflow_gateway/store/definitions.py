@@ -23,6 +23,18 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
 
 
+class ListedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a workflow, and how many versions the workflow has."""
+
+    name: str
+    version: int
+    digest: str
+    created_at: int
+    created_by: str
+    versions: int
+    source: str | None = None  # in a list it is not read
+
+
 class Users(msgspec.Struct, frozen=True, kw_only=True):
     """The users of a version of a workflow, by name."""
 
@@ -32,18 +44,21 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionStore(RememberedTables):
-    async def add(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> DefinitionRow | None:
-        """Stores a version. Returns None if it is new.
+    async def add(
+        self, org: str, row: DefinitionRow, now_ms: int, by: str, source: str | None = None
+    ) -> DefinitionRow | None:
+        """Stores a version. Returns None if it is new. source: the text that it was given as.
 
         Otherwise nothing changes, and the row that has the number is returned; its digest is empty if it was deleted.
         """
         query = (
-            "INSERT INTO definitions (org, name, version, digest, canonical, created_at, created_by) "
-            "SELECT $1, $2, $3::int, $4, $5, $6::bigint, $7 WHERE NOT EXISTS (SELECT 1 FROM deleted_definitions "
+            "INSERT INTO definitions (org, name, version, digest, canonical, created_at, created_by, source) "
+            "SELECT $1, $2, $3::int, $4, $5, $6::bigint, $7, $8::text "
+            "WHERE NOT EXISTS (SELECT 1 FROM deleted_definitions "
             "WHERE org = $1 AND name = $2 AND version = $3 AND digest <> $4) "
             "ON CONFLICT (org, name, version) DO NOTHING RETURNING version"
         )
-        values = (org, row.name, row.version, row.digest, row.canonical, now_ms, by)
+        values = (org, row.name, row.version, row.digest, row.canonical, now_ms, by, source)
         with self._changing(org, row.name):
             created = await self._pool.fetchval(query, *values)
         if created is not None:
@@ -88,6 +103,25 @@ class DefinitionStore(RememberedTables):
             "WHERE org = $1 AND name = $2 AND ($3::bigint IS NULL OR version < $3) ORDER BY version DESC LIMIT $4"
         )
         return await self._rows(VersionRow, query, org, name, before, limit)
+
+    async def listed(self, org: str, prefix: str, after: str, limit: int) -> list[ListedRow]:
+        """Returns the latest version of each workflow, by name. after: only names that follow this one."""
+        query = (
+            "SELECT d.name, d.version, d.digest, d.created_at, d.created_by, latest.versions FROM ("
+            "SELECT name, max(version) AS version, count(*) AS versions FROM definitions "
+            "WHERE org = $1 AND starts_with(name, $2) AND name > $3 GROUP BY name ORDER BY name LIMIT $4"
+            ") AS latest JOIN definitions d ON d.org = $1 AND d.name = latest.name AND d.version = latest.version "
+            "ORDER BY d.name"
+        )
+        return await self._rows(ListedRow, query, org, prefix, after, limit)
+
+    async def shown(self, org: str, name: str, version: int) -> ListedRow | None:
+        """Returns one version with its source."""
+        query = (
+            "SELECT name, version, digest, created_at, created_by, source, (SELECT count(*) FROM definitions "
+            "WHERE org = $1 AND name = $2) AS versions FROM definitions WHERE org = $1 AND name = $2 AND version = $3"
+        )
+        return await self._row(ListedRow, query, org, name, version)
 
     async def names(self, org: str) -> list[str]:
         query = "SELECT DISTINCT name FROM definitions WHERE org = $1 ORDER BY name LIMIT 200"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -24,6 +26,15 @@ class LabelStore(RememberedTables):
     async def list(self, org: str, name: str) -> list[LabelRow]:
         query = f"SELECT {_COLUMNS} FROM labels WHERE org = $1 AND name = $2 ORDER BY label"  # noqa: S608
         return await self._rows(LabelRow, query, org, name)
+
+    async def of_all(self, org: str, names: Sequence[str]) -> dict[str, builtins.list[LabelRow]]:
+        """Returns the labels of several workflows by name. A workflow without a label is left out."""
+        query = f"SELECT name, {_COLUMNS} FROM labels WHERE org = $1 AND name = ANY($2::text[]) ORDER BY label"  # noqa: S608
+        found: dict[str, builtins.list[LabelRow]] = {}
+        for row in await self._pool.fetch(query, org, names):
+            plain = dict(row)
+            found.setdefault(plain.pop("name"), []).append(msgspec.convert(plain, LabelRow))
+        return found
 
     async def find(self, org: str, name: str, label: str) -> LabelRow | None:
         """Returns a label, or None. It may be remembered."""
