@@ -47,6 +47,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "digest": {"text": "Three boats came in before noon.\n\n" * 30},
     "hierarchical_summary": {"document_key": "examples/data/vendor_review.md"},
     "long_answer": {"document": "examples/data/vendor_review.md"},
+    "invite": {"email": "@".join(("ann", "example.org")), "code": "AB1234"},
     "map_reduce": {"document_key": "examples/data/vendor_review.pdf"},
     "nightly_digest": {"document_key": "examples/data/vendor_review.md", "day": "2030-12-24"},
     "order": {"email": "@".join(("ann", "example.org")), "article": "rope"},

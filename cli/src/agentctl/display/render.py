@@ -83,6 +83,7 @@ def run(item: Run) -> None:
         ("led to", ", ".join(item.derived_run_ids)),
         ("submitted", when(item.submitted_at)),
         ("duration", duration(item.duration_ms) if item.finished_at else ""),
+        ("supersteps", str(item.superstep or "")),
         ("cost", f"{money(item.cost_nano_usd)}{budget}"),
         ("tokens", _tokens(item)),
         ("redactions", counts(item.redactions) if item.redactions else ""),
@@ -102,6 +103,9 @@ def run(item: Run) -> None:
         }
         console.print()
         console.print(table_of(_with_their_parts(item.steps), columns, right=("ATTEMPT", "TIME", "COST")))
+    if item.state:
+        console.print("\nshared state")
+        console.print(output(item.state))
     if item.output is not None:
         console.print()
         console.print(output(item.output))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Literal, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 from agentflow_sdk.models.budgets import BudgetPeriod
 from agentflow_sdk.models.statuses import RunStatus
@@ -11,6 +11,10 @@ from agentflow_sdk.models.statuses import RunStatus
 Quality = Literal["Gold", "Silver", "Bronze"]
 Backoff = Literal["fixed", "linear", "exponential"]
 InputType = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
+InputRuleName = Literal[
+    "enum", "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "multiple_of", "min_length", "max_length",
+    "pattern", "format", "items", "min_items", "max_items", "unique_items", "schema",
+]  # fmt: skip
 AnswerFormat = Literal["text", "json"]
 Reducer = Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]
 FailOrContinue = Literal["fail", "continue"]
@@ -38,6 +42,26 @@ class SubmitOptions(TypedDict, total=False):
     idempotency_key: str
     priority: int
     deadline_s: float | None
+
+
+class InputRules(TypedDict, total=False):
+    """The rules that an input may have beside its type, as in JSON Schema. `Workflow.input` explains them."""
+
+    enum: Sequence[Any]
+    minimum: float
+    maximum: float
+    exclusive_minimum: float
+    exclusive_maximum: float
+    multiple_of: float
+    min_length: int
+    max_length: int
+    pattern: str
+    format: str
+    items: Mapping[str, Any]
+    min_items: int
+    max_items: int
+    unique_items: bool
+    schema: Mapping[str, Any]
 
 
 class RetryOptions(TypedDict, total=False):

@@ -58,6 +58,11 @@ _OTHER_WORDS: Final = {
         "on_failure": "on_error continue_on_error",
         "lane": "queue",
         "required": "required_approvals",
+        "enum": "choices options one_of allowed",
+        "minimum": "min gte ge",
+        "maximum": "max lte le",
+        "pattern": "regex match",
+        "schema": "properties additionalProperties json_schema",
     }.items()
 }
 _POLICY: Final = frozenset(Policy.model_fields)

@@ -14,12 +14,11 @@ from pydantic import Field
 
 from agentflow_common import ids
 from agentflow_common.definition.durations import Duration
+from agentflow_common.definition.inputs import InputSpec, check_inputs
 from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Model, NodeId
 from agentflow_common.definition.nodes.calls import Work, works
 from agentflow_common.definition.nodes.run_lane import RunLaneField
 from agentflow_common.definition.nodes.types import Node
-from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.json_values import kind_of
 
 NAME: Final = NODE_ID
 PROBLEMS_MAX: Final = 50
@@ -80,22 +79,6 @@ class Graph(Model):
     """The run fails after this many supersteps."""
 
 
-class InputSpec(Model):
-    """One input of the workflow."""
-
-    type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = "any"
-    """The type of the value, in the terms of JSON."""
-
-    required: bool = True
-    """False: the input may be left out, and is null then."""
-
-    default: Any = None
-    """The value if the input is left out."""
-
-    description: str = ""
-    """What the input is, for people."""
-
-
 class Definition(Model):
     """A workflow: what goes in, what runs, what comes out."""
 
@@ -153,41 +136,12 @@ class Definition(Model):
         """Returns the worker pools that its tasks go to, each once."""
         return tuple(dict.fromkeys(node.worker_pool for node in self.dag.nodes))
 
-    def check_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Returns the inputs with defaults filled in. Raises InvalidError if one is missing, unknown or mistyped."""
-        if not self.inputs:
-            return inputs
-        problems = [
-            Problem(f"inputs.{name}", "not an input of this workflow", f"its inputs are {', '.join(self.inputs)}")
-            for name in inputs
-            if name not in self.inputs
-        ]
-        full: dict[str, Any] = {}
-        for name, spec in self.inputs.items():
-            if name in inputs:
-                full[name] = inputs[name]
-                if inputs[name] is None and not spec.required:
-                    continue
-                if not is_of_type(inputs[name], spec.type):
-                    found = kind_of(inputs[name])
-                    fix = f'put quotes around it: {name}="..."' if spec.type == "string" else ""
-                    problems.append(Problem(f"inputs.{name}", f"must be of type {spec.type}, got {found}", fix))
-            elif spec.default is not None or not spec.required:
-                full[name] = spec.default
-            else:
-                problems.append(Problem(f"inputs.{name}", "missing", f"give a value of type {spec.type}"))
-        if problems:
-            raise InvalidError.of(problems, "the inputs don't fit the workflow")
-        return full
+    def check_inputs(self, inputs: dict[str, Any], *, private: bool = False) -> dict[str, Any]:
+        """Returns the inputs with defaults filled in. Raises InvalidError if one is missing, unknown or does not fit.
 
-
-def is_of_type(value: Any, kind: str) -> bool:
-    if kind == "any" or value is None:
-        return kind == "any"
-    if kind in {"integer", "number"}:
-        return not isinstance(value, bool) and isinstance(value, int if kind == "integer" else int | float)
-    expected: dict[str, type] = {"string": str, "boolean": bool, "array": list, "object": dict}
-    return isinstance(value, expected[kind])
+        private: vault tokens may stand in the inputs.
+        """
+        return check_inputs(self.inputs, inputs, private=private)
 
 
 def load_trusted(data: dict[str, Any]) -> Definition:

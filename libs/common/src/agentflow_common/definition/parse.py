@@ -16,7 +16,8 @@ from agentflow_common.definition import problems as definition_problems
 from agentflow_common.definition import repair as definition_repair
 from agentflow_common.definition.checks.definition import check
 from agentflow_common.definition.graph_style import Authored, normalise
-from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, InputSpec, StateSpec
+from agentflow_common.definition.inputs import InputSpec
+from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, StateSpec
 from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem

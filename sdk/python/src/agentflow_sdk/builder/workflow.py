@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from agentflow_sdk.builder.checks import given, milliseconds, names, one_of, problems
 from agentflow_sdk.builder.modifiers import Modifiers
-from agentflow_sdk.choices import InputType, Reducer
+from agentflow_sdk.choices import InputRuleName, InputRules, InputType, Reducer
 from agentflow_sdk.errors import InvalidArgumentError
 from agentflow_sdk.problems import Problem
 
@@ -102,6 +102,7 @@ class Workflow(Modifiers):
         default: Any = None,
         required: bool | None = None,
         description: str = "",
+        **rules: Unpack[InputRules],
     ) -> Self:
         """Declares an input of the run.
 
@@ -111,19 +112,26 @@ class Workflow(Modifiers):
             default: The value if the input is left out; None for no default.
             required: False if the input may be left out. By default it is required unless it has a default.
             description: The meaning of the input, for people.
+            rules: What the value has to fit: `enum`, `minimum`, `max_length`, `pattern`, `format`, `items`, `schema`
+                and the others of `InputRules`.
 
         Returns:
             The builder.
 
         Raises:
-            InvalidArgumentError: The type is not known.
+            InvalidArgumentError: The type or a rule is not known.
         """
         one_of(type, InputType, f"inputs.{name}.type")
+        for rule in rules:
+            one_of(rule, InputRuleName, f"inputs.{name}")
         spec: dict[str, Any] = {"type": type, **given(default=default)}
         if required is False or (required is None and default is not None):
             spec["required"] = False
         if description:
             spec["description"] = description
+        for rule, value in rules.items():
+            first, *others = rule.split("_")
+            spec[first + "".join(map(str.title, others))] = list(value) if isinstance(value, tuple) else value
         self._inputs[name] = spec
         return self
 

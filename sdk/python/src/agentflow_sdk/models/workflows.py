@@ -149,6 +149,10 @@ class Run(Priced):
     """Forks and retries of this run, newest first, at most 20."""
     unregistered: bool = False
     """True if the run has a definition of its own that differs from the registered one of its name and version."""
+    state: dict[str, Any] | None = None
+    """The shared state of a graph as its newest superstep left it; None for a run that is not a graph."""
+    superstep: int = 0
+    """The number of supersteps of a graph that have begun."""
 
     @property
     def budget_usd(self) -> Decimal | None:

@@ -95,6 +95,8 @@ def message(view: run_view.RunView) -> Any:
                 _truncate(step.output)
     if run.ByteSize() > MESSAGE_BYTES_MAX:
         _truncate(run.output)
+        for value in run.state.fields.values():
+            _truncate(value)
     return run
 
 
@@ -105,6 +107,7 @@ def _whole(view: run_view.RunView) -> Any:
         state,
         inputs=None,
         output=None,
+        state=None,
         error=convert.error_info(state.error),
         steps=(),
         trace_id=telemetry.trace_id(state.trace),
@@ -122,6 +125,8 @@ def _whole(view: run_view.RunView) -> Any:
     convert.set_value(message.inputs, view.inputs)
     if state.output is not None:
         convert.set_value(message.output, view.output)
+    if view.shared is not None:
+        convert.set_struct(message.state, view.shared)
     for key, step in run_view.pending_steps(state).items():
         item = _step(key, step, state.prompts)
         item.seeded = key in view.seeded and step.status in SETTLED

@@ -140,7 +140,7 @@ async def _begin(call: Call, new: _New, state: RunState, definition: Definition,
     if changes.inputs:
         fresh = await call.protect(run, changes.inputs)
         whole = forking.merged_inputs(await deps.blobs.unpack(state.inputs), fresh)
-        inputs = await deps.blobs.pack(edited.check_inputs(whole), "the inputs")
+        inputs = await deps.blobs.pack(edited.check_inputs(whole, private=True), "the inputs")
     steps = forking.encoded_steps(await _lightened(call, seed))
     await deps.load.admit(call.org, call.now_ms())
     tags = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -31,6 +32,7 @@ class RunView(msgspec.Struct):
     inputs: Any
     output: Any
     outputs: dict[str, Any]  # by step
+    shared: dict[str, Any] | None  # the shared state of a graph
     last_seq: int  # of the newest event that is in the state
     seeded: frozenset[str] = frozenset()  # steps whose result is another run's
     derived: tuple[str, ...] = ()  # forks and retries of this run
@@ -100,13 +102,15 @@ async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView
     output = await deps.blobs.unpack(state.output) if state.output is not None else None
     bytes_left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
     output, bytes_left = await _filled(call, output, _own_refs(state), bytes_left)
+    shared, bytes_left = await _shared_state(call, state, bytes_left)
     text = definitions.registered_text(state.definition)
     beside = await beside_log(call, run_id, state.workflow, state.version, text)
     shown = RunView(
         state=state,
         inputs=inputs,
         output=output,
-        outputs=await _step_outputs(call, state, bytes_left),
+        outputs=(await _within(call, _outputs_of(state), bytes_left))[0],
+        shared=shared,
         last_seq=folded.last_seq,
         seeded=folded.seeded,
         derived=beside.derived,
@@ -125,22 +129,38 @@ async def beside_log(call: Call, run_id: str, name: str, version: int, text: str
     return Beside(found.derived, not found.registered)
 
 
-async def _step_outputs(call: Call, state: RunState, bytes_left: int) -> dict[str, Any]:
-    """Returns outputs by step: small ones first, so that one big step does not hide the others."""
-    sized = [(_size(step.output), key, step.output) for key, step in state.steps.items() if step.output is not None]
-    outputs: dict[str, Any] = {}
-    for size, key, payload in sorted(sized, key=lambda item: item[0]):
+def _outputs_of(state: RunState) -> dict[str, Payload]:
+    return {key: step.output for key, step in state.steps.items() if step.output is not None}
+
+
+async def _shared_state(call: Call, state: RunState, bytes_left: int) -> tuple[dict[str, Any] | None, int]:
+    """Returns (the shared state of a graph or None, bytes left)."""
+    if "graph" not in state.definition:
+        return None, bytes_left
+    values, bytes_left = await _within(call, state.shared, bytes_left)
+    refs = _own_refs(state)
+    shared: dict[str, Any] = {}
+    for key in state.shared:
+        shared[key], bytes_left = await _filled(call, values[key], refs, bytes_left)
+    return shared, bytes_left
+
+
+async def _within(call: Call, payloads: Mapping[str, Payload], bytes_left: int) -> tuple[dict[str, Any], int]:
+    """Returns (the values, bytes left): small ones first, so that one big value does not hide the others."""
+    values: dict[str, Any] = {}
+    for key, payload in sorted(payloads.items(), key=lambda item: _size(item[1])):
+        size = _size(payload)
         if size > STEP_OUTPUT_BYTES_MAX or size > bytes_left:
-            outputs[key] = {"$truncated": size}
+            values[key] = {"$truncated": size}
         else:
-            outputs[key] = await call.deps.blobs.unpack(payload)
+            values[key] = await call.deps.blobs.unpack(payload)
             bytes_left -= size
-    return outputs
+    return values, bytes_left
 
 
 def _own_refs(state: RunState) -> dict[str, BlobRef]:
     """Returns what this run stored out of line, by SHA-256."""
-    payloads = [state.inputs, *(step.output for step in state.steps.values())]
+    payloads = [state.inputs, *(step.output for step in state.steps.values()), *state.shared.values()]
     return {item.ref.sha256: item.ref for item in payloads if item is not None and item.ref is not None}
 
 
@@ -190,12 +210,14 @@ def _size(payload: Payload | None) -> int:
 async def _revealed(call: Call, view: RunView, reason: str) -> RunView:
     """Asks the security service once, so that the audit log gets one entry."""
     value = {"inputs": view.inputs, "output": view.output, "outputs": view.outputs, "tags": view.state.tags}
+    if view.shared is not None:
+        value["shared"] = view.shared
     request = rpc.RestoreRequest(
         org=call.org, run=view.state.run, value=value, actor=call.identity.actor, reason=reason.strip()
     )
     restored = (await call.ask(rpc.RESTORE, request)).value
     view.inputs, view.output, view.outputs = restored["inputs"], restored["output"], restored["outputs"]
-    view.state.tags = restored["tags"]
+    view.state.tags, view.shared = restored["tags"], restored.get("shared")
     return view
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, screening, subjects
+from agentflow_common import ids, places, screening, subjects
 from agentflow_common.connections import transient
 from agentflow_common.errors import (
     AlreadyExistsError,
@@ -99,14 +99,22 @@ async def _check_workflow(call: Call, spec: Spec) -> None:
     try:
         checked.definition.check_inputs(spec.inputs)
     except InvalidError as error:
-        templated = {f"inputs.{name}" for name, value in spec.inputs.items() if _templated(value)}
-        problems = tuple(p for p in error.problems if not (p.place in templated and p.message.startswith("must be")))
+        templated = [name for name, value in spec.inputs.items() if _templated(value)]
+        problems = tuple(p for p in error.problems if not any(_is_inside(p.place, name) for name in templated))
+        problems += tuple(p for p in error.problems if p not in problems and p.message.startswith("not an input"))
         if problems:
             raise InvalidError.of(problems, "the inputs don't fit the workflow", kind="invalid_schedule") from None
 
 
 def _templated(value: Any) -> bool:
-    return isinstance(value, str) and expressions.is_template(value)
+    """True if a template stands anywhere in the value."""
+    return any(expressions.is_template(text) for _, text in places.texts(value))
+
+
+def _is_inside(place: str, name: str) -> bool:
+    """True if a problem's place is an input, or a part of it."""
+    rest = place.removeprefix(f"inputs.{name}")
+    return rest != place and rest[:1] in {"", ".", "["}
 
 
 async def calendar_dates(call: Call, spec: Spec) -> dict[str, tuple[str, ...]]:

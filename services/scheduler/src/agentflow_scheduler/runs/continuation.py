@@ -72,7 +72,7 @@ def _inputs(at: StepContext) -> dict[str, Any]:
     except NeedBlob:
         at.run.dirty[at.key] = None
         raise
-    return fitting(at.run.plan.definition.check_inputs(inputs), "what the next run is given")
+    return fitting(at.run.plan.definition.check_inputs(inputs, private=True), "what the next run is given")
 
 
 def finish(run: Run, out: RunDecisions) -> None:

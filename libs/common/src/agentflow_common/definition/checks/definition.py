@@ -10,6 +10,7 @@ from typing import Any
 from agentflow_common.definition.checks.ends import end_findings
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import END, graph_findings
+from agentflow_common.definition.checks.inputs import input_findings
 from agentflow_common.definition.checks.joins import join_findings
 from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
 from agentflow_common.definition.checks.maps import map_findings
@@ -23,7 +24,7 @@ from agentflow_common.definition.checks.names import (
 from agentflow_common.definition.checks.retry_types import retry_findings
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
-from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
+from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition
 from agentflow_common.definition.nodes.calls import all_inputs, local_names, works
 from agentflow_common.definition.nodes.types import (
     AnyNode,
@@ -37,7 +38,6 @@ from agentflow_common.definition.nodes.types import (
 )
 from agentflow_common.definition.walks import cycle
 from agentflow_common.expressions import language as expressions
-from agentflow_common.json_values import kind_of
 from agentflow_common.places import Finding, Place, texts
 
 
@@ -110,10 +110,7 @@ def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[F
 
 
 def _inputs(definition: Definition) -> Iterator[Finding]:
-    for name, spec in definition.inputs.items():
-        if spec.default is not None and not is_of_type(spec.default, spec.type):
-            text = f"the default is {kind_of(spec.default)}, and the input is of type {spec.type}"
-            yield ("inputs", name, "default"), text, "change one of them"
+    yield from input_findings(definition)
     for number, node in enumerate(definition.dag.nodes):
         if not isinstance(node, ContinueNode) or not definition.inputs:
             continue
