@@ -86,6 +86,12 @@ def _validate_here(text: str) -> Validation:
     return Validation(True, (), definition.name, definition.version, len(definition.dag.nodes))
 
 
+def problems_here(text: str) -> list[tuple[str, str]]:
+    """Returns what is wrong with a definition, and how to fix it, as `validate` finds it without a server."""
+    found = _validate_here(text).problems
+    return [(f"{problem.place}: {problem.message}", problem.fix or "correct it") for problem in found]
+
+
 def _not_built_in(text: str) -> Iterator[str]:
     """Yields a hint for each tool and function of a valid definition that only a worker may offer."""
     from agentflow_common import hints

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import following, runs, values
-from agentctl.commands.workflow import control, define, derive, versions
+from agentctl.commands.workflow import control, define, derive, importing, versions
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, emit_one, note
 from agentctl.failures import FAILED
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 app = RemoteGroup("workflow", "Validate, register, submit and follow workflows.")
 define.add_to(app)
+importing.add_to(app)
 
 
 def submit(

@@ -315,9 +315,9 @@ async def language_list(languages: list[str] | str, source: str = "") -> dict[st
 
 
 @function("pick")
-async def pick(value: Any, path: str, default: Any = None) -> Any:
-    """Returns the part of a JSON value at a dotted path (`items.0.name`), or the default."""
-    for part in path.split("."):
+async def pick(value: Any, path: str = "", default: Any = None) -> Any:
+    """Returns the part of a JSON value at a dotted path (`items.0.name`), or the default. Without a path: the value."""
+    for part in path.split(".") if path else ():
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.lstrip("-").isdigit() and -len(value) <= int(part) < len(value):

@@ -18,7 +18,7 @@ _OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null"
 OF_TEMPLATES = frozenset(
     {"true", "false", "none", "True", "False", "None", "not", "and", "or", "is", "in", "if", "else"}
 )
-_OF_CONDITIONS = frozenset(
+OF_CONDITIONS = frozenset(
     {"null", "as", "break", "const", "continue", "for", "function", "import", "let", "loop", "namespace", "package",
      "return", "var", "void", "while"}
 )  # fmt: skip
@@ -45,7 +45,7 @@ def id_findings(place: Place, name: str, *, in_graph: bool, hidden_by: Mapping[s
     hidden_by: the names that have a meaning of their own inside a node, and that node.
     """
     message = ""
-    if name in OF_TEMPLATES or name in _OF_CONDITIONS:
+    if name in OF_TEMPLATES or name in OF_CONDITIONS:
         message = f"{name!r} is a reserved word of templates or conditions, so they could not refer to the node"
     elif name in {"inputs", "self"} or (in_graph and name == "state"):
         message = f"{name!r} has a meaning of its own in templates and conditions"
