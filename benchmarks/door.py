@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
@@ -13,8 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from agentctl.stack import control
-from agentctl.stack.layout import Options
+from agentctl.stack.layout import Options, StackInfo
 from agentflow_sdk import AsyncClient
 from agentflow_sdk.models.statuses import RunStatus
 from benchmarks.drive import drive
@@ -33,17 +34,25 @@ Work = Callable[[AsyncClient], Awaitable[Any]]
 
 
 class Door:
-    """A client of a whole stack, and the processor time that both sides of the door have used."""
+    """A client of a whole stack, and the processor time that every process has used."""
 
-    def __init__(self, client: AsyncClient, gateway_pid: int) -> None:
+    def __init__(self, client: AsyncClient, info: StackInfo) -> None:
         self.client = client
-        self._gateway_pid = gateway_pid
+        names = {service.pid: name for name, service in info.services.items()}
+        self._parts = {names.get(part.pid, part.name()): part for part in psutil.Process(info.pid).children()}
 
     def cpu_s(self) -> dict[str, float]:
-        """Returns the processor seconds that the gateway and the client have used."""
-        fields = Path(f"/proc/{self._gateway_pid}/stat").read_text().rsplit(")", 1)[1].split()
-        gateway = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return {"gateway": gateway, "client": time.process_time()}
+        """Returns the processor seconds that the client and each part of the stack have used."""
+        found = {"client": time.process_time()}
+        for name, part in self._parts.items():
+            times = [process.cpu_times() for process in (part, *part.children(recursive=True))]
+            found[name.replace("-", "_")] = sum(one.user + one.system for one in times)
+        return found
+
+    def cpu_us(self, before: dict[str, float], count: int) -> dict[str, float]:
+        """Returns the processor time for each of `count` operations since `before`. It counts idle work too."""
+        used = {name: seconds - before[name] for name, seconds in self.cpu_s().items()}
+        return {f"{name}_cpu_us": round(seconds / count * 1e6, 1) for name, seconds in used.items()}
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +69,7 @@ async def stack() -> AsyncIterator[Door]:
             async with AsyncClient(info.grpc, token=token) as client:
                 await client.workflows.register(chain(CHAIN))
                 await client.workflows.register(chain(CHAIN, HELD_POOL) | {"name": "chain_held"})
-                yield Door(client, info.services["gateway"].pid)
+                yield Door(client, info)
         finally:
             await asyncio.to_thread(control.down, data_dir)
 
@@ -79,10 +88,7 @@ async def submissions(door: Door, emit: Emit) -> None:
     for number in range(ROUNDS):
         rates.append(SUBMISSIONS_PER_ROUND / await timed(door.client, _submit_held, SUBMISSIONS_PER_ROUND))
         print(f"submit round {number + 1}/{ROUNDS}: {rates[-1]:,.0f} submissions/s", file=sys.stderr)
-    cpu = {
-        f"{name}_cpu_us": round((seconds - before[name]) / (ROUNDS * SUBMISSIONS_PER_ROUND) * 1e6, 1)
-        for name, seconds in door.cpu_s().items()
-    }
+    cpu = door.cpu_us(before, ROUNDS * SUBMISSIONS_PER_ROUND)
     rate = statistics.median(rates)
     emit("door.submit_per_s", rate, "submissions/s", ROUNDS, DURABILITY, in_flight=IN_FLIGHT, **cpu)
 
@@ -96,13 +102,15 @@ async def one_by_one(door: Door, emit: Emit) -> None:
 
     for name, work in {"submit": _submit_held, "get": get}.items():
         times = []
+        used = door.cpu_s()
         for _ in range(CALLS + CALLS // 10):
             began = time.perf_counter()
             await work(door.client)
             times.append(1000 * (time.perf_counter() - began))
+        cpu = door.cpu_us(used, len(times))
         times = sorted(times[CALLS // 10 :])
         p99 = round(times[CALLS * 99 // 100], 4)
-        emit(f"door.{name}_ms", statistics.median(times), "ms", CALLS, DURABILITY, p99=p99)
+        emit(f"door.{name}_ms", statistics.median(times), "ms", CALLS, DURABILITY, p99=p99, **cpu)
 
 
 async def chains(door: Door, emit: Emit) -> None:
@@ -110,6 +118,7 @@ async def chains(door: Door, emit: Emit) -> None:
     ways: dict[str, Work] = {"wait": _waited, "watch": _watched}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     shares: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, dict[str, float]] = {}
     definition = chain(CHAIN)
     async with engine() as alone:
         await drive(alone, definition, RUNS_PER_ROUND, IN_FLIGHT)
@@ -118,7 +127,9 @@ async def chains(door: Door, emit: Emit) -> None:
         for number in range(ROUNDS):
             limit = RUNS_PER_ROUND * CHAIN / await drive(alone, definition, RUNS_PER_ROUND, IN_FLIGHT)
             for name, work in ways.items():
+                before = door.cpu_s()
                 rates[name].append(RUNS_PER_ROUND * CHAIN / await timed(door.client, work, RUNS_PER_ROUND))
+                cpu[name] = door.cpu_us(before, RUNS_PER_ROUND)  # of the last round
                 shares[name].append(rates[name][-1] / limit)
             shown = ", ".join(f"{name} {found[-1]:,.0f}" for name, found in rates.items())
             print(f"chain10 round {number + 1}/{ROUNDS}: engine {limit:,.0f}, {shown} steps/s", file=sys.stderr)
@@ -126,7 +137,7 @@ async def chains(door: Door, emit: Emit) -> None:
         share = round(statistics.median(shares[name]), 4)
         emit(
             f"door.chain10_{name}.steps_per_s", statistics.median(found), "steps/s", ROUNDS, DURABILITY,
-            in_flight=IN_FLIGHT, share_of_engine=share,
+            in_flight=IN_FLIGHT, share_of_engine=share, **cpu[name],
         )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from nats.aio.msg import Msg
 
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
+from agentflow_gateway import run_tails
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.grpc_services.run_answers import RunAnswers
 from agentflow_sdk import DeadlineExceededError, NotFoundError, RunEvent
@@ -171,8 +173,8 @@ async def test_many_watchers_share_few_consumers_and_nobody_reads_for_them_after
     }
     for stream in streams.values():
         assert (await stream.read()).event.type == "run.submitted"
-    shards = {subjects.shard_of(run) for run in runs}
-    await until(lambda: consumers_are(jsm, before + len(shards)))
+    there = len(await jsm.consumers_info(subjects.EVENTS_STREAM))
+    assert before < there <= before + run_tails.MANY, "a few for single shards, and one for all who came later"
     for run in runs:
         await gateway.finish(run)
     kinds = ["run.started", "step.scheduled", "step.completed", "step.skipped", "run.completed"]
@@ -180,6 +182,39 @@ async def test_many_watchers_share_few_consumers_and_nobody_reads_for_them_after
         for stream in streams.values():
             assert [item.event.type for item in await rest(stream)] == kinds
     await until(lambda: consumers_are(jsm, before))
+
+
+async def test_a_run_that_begins_while_others_are_followed_is_not_read_from_the_log(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tails, "MANY", 1)
+    other = (await gateway.submit()).run_id
+    follower = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=other), metadata=gateway.auth())
+    assert (await follower.read()).event.type == "run.submitted"
+
+    read: list[str] = []
+
+    async def note(message: Msg) -> None:
+        read.append(message.subject + message.data.decode())
+
+    await gateway.context.nc.subscribe("$JS.API.DIRECT.GET.>", cb=note)
+    run = (await gateway.submit()).run_id
+    waiting = asyncio.create_task(_wait(gateway, pb.WaitRunRequest(run_id=run)))
+    watch = pb.WatchRunRequest(run_id=run, compact=True)
+    stream = gateway.workflows.WatchRun(watch, metadata=gateway.auth())
+    first = await stream.read()
+    await gateway.finish(run)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await waiting
+        late = await _wait(gateway, pb.WaitRunRequest(run_id=run))
+        events = [event.type for item in (first, *await rest(stream)) for event in item.events]
+    assert events == [
+        "run.submitted", "run.started", "step.scheduled", "step.completed", "step.skipped", "run.completed",
+    ]  # fmt: skip
+    await gateway.context.nc.flush()
+    assert len([text for text in read if run in text]) == 1, "`finish` itself looks for the first event"
+    shown = (await gateway.workflows.GetRun(pb.GetRunRequest(run_id=run), metadata=gateway.auth())).run
+    assert (answer.run, late.run) == (shown, shown)
 
 
 async def test_a_slow_client_reads_from_the_log_what_it_was_too_slow_for(nats_url: str, db_env: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from nats.js import api
 from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log import consumers, group_commit
-from agentflow_common.log.consumers import WorkQueue
+from agentflow_common.log.consumers import Tail, WorkQueue
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.log.streams import ensure_streams
@@ -168,6 +168,67 @@ async def test_a_work_queue_never_holds_more_than_its_credit_and_gets_back_what_
     assert sorted(taken) == list(range(30))
     assert {taken[int(d.data)] for d in held} == {2}
     await successor.stop()
+
+
+@pytest.fixture(params=["tail", "queue"])
+async def gathering(request: pytest.FixtureRequest, log: EventLog) -> AsyncIterator[Tail | WorkQueue]:
+    """A reader that pauses for an hour, unless somebody hurries it."""
+    await ensure_streams(log.nc)
+    reader: Tail | WorkQueue
+    if request.param == "tail":
+        reader = log.tail((), gather_s=3600.0)
+    else:
+        config = api.ConsumerConfig(durable_name="q", ack_policy=api.AckPolicy.EXPLICIT)
+        await log.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
+        reader = WorkQueue(log.nc, subjects.EVENTS_STREAM, "q", credit=1000, gather_s=3600.0)
+        await reader.start()
+    yield reader
+    await reader.stop()
+
+
+async def test_a_reader_in_no_hurry_takes_the_first_message_at_once_and_then_all_that_came(
+    log: EventLog, gathering: Tail | WorkQueue
+) -> None:
+    async def publish(*texts: str) -> None:
+        for text in texts:
+            await log.append(Entry(subjects.run_in(KEY), text.encode()))
+
+    async def take() -> list[str]:
+        while True:
+            if found := await gathering.batch(PATIENCE_S):
+                return [item.data.decode() for item in found]
+
+    assert await gathering.batch(0.1) == []  # it looked, and nothing was there
+    first = asyncio.create_task(take())
+    await asyncio.sleep(0.1)
+    await publish("1")
+    assert await asyncio.wait_for(first, PATIENCE_S) == ["1"]
+    several = asyncio.create_task(take())
+    await publish("2", "3", "4")
+    await asyncio.sleep(0.2)
+    assert not several.done()
+    gathering.hurry()
+    assert await asyncio.wait_for(several, PATIENCE_S) == ["2", "3", "4"]
+    gathering.hurry()
+    assert await gathering.batch(0.1) == []
+    again = asyncio.create_task(take())
+    await asyncio.sleep(0.1)
+    await publish("5")
+    assert await asyncio.wait_for(again, PATIENCE_S) == ["5"]
+
+
+async def test_a_reader_in_no_hurry_that_is_behind_does_not_pause(log: EventLog, gathering: Tail | WorkQueue) -> None:
+    for future in [await log.publish(Entry(subjects.run_in(KEY), str(i).encode())) for i in range(2500)]:
+        await future
+    found: list[int] = []
+    while len(found) < 2500:
+        batch = await asyncio.wait_for(gathering.batch(5.0), PATIENCE_S)
+        found += [int(item.data) for item in batch]
+        if isinstance(gathering, WorkQueue):
+            for item in batch:
+                await log.ack(item)
+            gathering.release(len(batch))
+    assert found == list(range(2500))
 
 
 async def test_a_batch_that_holds_a_message_id_again_is_refused_whole(log: EventLog) -> None:

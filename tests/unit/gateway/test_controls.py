@@ -23,7 +23,7 @@ from agentflow_gateway.definitions import pin_subworkflows
 from agentflow_gateway.operations import lanes
 from agentflow_gateway.operations.controls_bucket import LaneSetting
 from agentflow_gateway.operations.lanes import LaneChange
-from agentflow_gateway.runs.projection import approvals_of, rows_of
+from agentflow_gateway.runs.projection import approvals_of, may_concern_approvals, rows_of
 from agentflow_gateway.store.runs import RunFilter
 
 # --- admission ---
@@ -223,6 +223,15 @@ def test_the_last_word_of_a_batch_says_whether_an_approval_is_open() -> None:
     assert [row.open for row in approvals_of([(1, opened)])] == [True]
     assert [row.open for row in approvals_of([(1, opened), (2, closed)])] == [False]
     assert approvals_of([(1, ev.StepWaiting(**at, kind="wait"))]) == []
+
+
+def test_the_list_of_approvals_reads_only_decisions_that_may_concern_it() -> None:
+    at: dict[str, Any] = {"org": "o", "run": "r", "ts": 1, "step": "ask", "attempt": 1}
+    read: list[ev.Event] = [ev.StepWaiting(**at, kind="approval"), ev.StepResolved(**at, status="completed")]
+    assert [may_concern_approvals(ev.encode(event)) for event in read] == [True, True]
+    skipped = ev.StepSkipped(org="o", run="r", ts=1, step="ask", reason="condition")
+    assert not may_concern_approvals(ev.encode(skipped))
+    assert may_concern_approvals(b'{"v":1,"type":"step.skipped"}')  # written by something else: it is decoded
 
 
 def test_engine_01_an_approval_whose_escalation_cannot_be_computed_is_no_longer_listed() -> None:

@@ -68,6 +68,11 @@ def test_a_schedule_is_not_the_fact_that_it_will_tell() -> None:
     assert (row.type, row.org, row.run, row.step) == (rows.SCHEDULE, "acme", "run_1", "a")
     assert _row(fired, subjects.run_in(KEY), {"Nats-Scheduler": "x"}).type == "timer.fired"
     assert rows.of("AF_EVENTS", subjects.timer(KEY, "t"), b"\xff", 1, TS).type == rows.SCHEDULE
+    place, body = subjects.run_in(KEY), ev.encode(fired)
+    due = b"NATS/1.0\r\nNats-Schedule: @at 2030-01-01T00:00:00Z\r\n\r\n"  # headers as they came
+    assert rows.of("AF_EVENTS", place, body, 1, TS, due).type == rows.SCHEDULE
+    came = b"NATS/1.0\r\nNats-Scheduler: x\r\nNats-Schedule-Next: purge\r\n\r\n"
+    assert rows.of("AF_EVENTS", place, body, 1, TS, came).type == "timer.fired"
 
 
 def test_what_cannot_be_read_is_a_row_of_its_run() -> None:

@@ -39,6 +39,7 @@ ACK_WAIT_S: Final = 30.0
 ACK_PENDING_MAX: Final = 2000
 CREDIT: Final = 1000  # unacknowledged messages: half of what the server allows for all processes
 IDLE_S: Final = 5.0
+GATHER_S: Final = 0.05  # how late a cost may be settled where steps end without a pause
 RETRY_S: Final = 0.5
 RETRY_S_MAX: Final = 2.0
 START_TRIES_MAX: Final = 20
@@ -98,7 +99,7 @@ class Settler:
             filter_subjects=[subjects.ALL_INS, subjects.ALL_RUN_DECISIONS],
         )
         await self._log.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
-        queue = WorkQueue(self._log.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT)
+        queue = WorkQueue(self._log.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT, GATHER_S)
         await queue.start()
         return queue
 

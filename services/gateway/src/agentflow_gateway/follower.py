@@ -35,6 +35,7 @@ class Follower(abc.ABC):
     credit: ClassVar[int]  # deliveries in hand
     ack_wait_s: ClassVar[float] = 30.0  # a delivery comes again after that
     ack_pending_max: ClassVar[int]  # deliveries in hand of all gateways
+    gather_s: ClassVar[float] = 0.0  # the least time between two looks at the log; 0: each message is taken as it comes
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
@@ -80,7 +81,7 @@ class Follower(abc.ABC):
         """Follows the log until it is cancelled. Trouble shows in readiness and is retried with growing waits."""
         backoff_s = _BACKOFF_S
         while True:
-            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, self.credit)
+            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, self.credit, self.gather_s)
             try:
                 await self.ensure()
                 await queue.start()

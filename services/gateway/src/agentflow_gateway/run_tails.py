@@ -4,6 +4,10 @@ A tail reads from its first follower on, and ends some seconds after the last on
 watches reads nothing. There is one tail for each shard, which has all events of its runs, and one for the decisions
 about whole runs, which say how a run ended. A follower first reads what the log has, and takes what has come then:
 the tail had begun before that read. Sequences tell what it has seen.
+
+Reading one run costs the server as much as the run itself, because it looks through all that lies between. So from
+MANY followers on there is one tail of everything, which keeps the runs that begin while it reads (recent_runs.py).
+Nothing is read from the log for those who follow such a run.
 """
 
 from __future__ import annotations
@@ -11,28 +15,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from agentflow_common import subjects, tasks
 from agentflow_common.connections import transient
+from agentflow_common.events import TERMINAL_RUN, event_type
 from agentflow_common.log.consumers import Delivery, PullError, Tail
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runtime.probes import Probes
+from agentflow_gateway.recent_runs import RecentRuns
 
 log = logging.getLogger(__name__)
 
 LINGER_S: Final = 5.0  # a tail goes on so long without a follower: the next one comes soon where runs are watched
 BEHIND_MAX: Final = 20_000  # messages that a tail may lag before readiness says so
+MANY: Final = 8  # followers from which on one tail of everything costs less
+GATHER_S: Final = 0.01  # between two looks of that tail while much comes
+GATHER_FULL: Final = 32  # messages in one look from which on it makes the whole pause
 _WAIT_S: Final = 5.0
+_TYPE: Final = b'{"type":"'  # every event that this version writes begins so
+_ENDS: Final = tuple(_TYPE + event_type(kind).encode() for kind in TERMINAL_RUN)
 _AGAIN_S: Final = 0.5
 
 
 class Following:
     """The items that have come for one follower and were not taken yet, at most `items_max` items."""
 
-    def __init__(self, items_max: int) -> None:
+    def __init__(self, items_max: int, only: Callable[[Delivery], bool] | None = None) -> None:
         self.lost = False  # more came than was kept: the follower has to read the log again
+        self._only = only  # the messages that it wants; None: all of its run
         self._items: list[Any] = []
         self._items_max = items_max
         self._arrived = asyncio.Event()
@@ -41,7 +53,7 @@ class Following:
 
     def put(self, delivery: Delivery) -> None:
         """Keeps a message of the log. One that finds no room is not lost: the log has it."""
-        if self.lost:
+        if self.lost or (self._only is not None and not self._only(delivery)):
             return
         if len(self._items) >= self._items_max:
             self.lost = True
@@ -90,12 +102,15 @@ async def _within(timeout_s: float | None, event: asyncio.Event) -> None:
 
 
 class RunTail:
-    """One tail and its followers."""
+    """One tail and its followers. recent: keeps the runs that begin while the tail reads."""
 
-    def __init__(self, events: EventLog, subject: str, linger_s: float = LINGER_S) -> None:
+    def __init__(
+        self, events: EventLog, subject: str, linger_s: float = LINGER_S, recent: RecentRuns | None = None
+    ) -> None:
         self._log = events
         self._subject = subject
         self._linger_s = linger_s
+        self._recent = recent
         self._followers: dict[subjects.EntityKey, set[Following]] = {}  # by run
         self._starting = asyncio.Lock()
         self._tail: Tail | None = None
@@ -104,9 +119,14 @@ class RunTail:
         self._behind = 0
 
     @contextlib.asynccontextmanager
-    async def following(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
-        """Gives what comes for a run from now on. Read the log inside: what it has then is older than what comes."""
-        follower = Following(items_max)
+    async def following(
+        self, key: subjects.EntityKey, items_max: int, only: Callable[[Delivery], bool] | None = None
+    ) -> AsyncIterator[Following]:
+        """Gives what comes for a run from now on. Read the log inside: what it has then is older than what comes.
+
+        only: the messages that the follower wants; None: all.
+        """
+        follower = Following(items_max, only)
         self._followers.setdefault(key, set()).add(follower)
         try:
             await self._begin()
@@ -127,7 +147,11 @@ class RunTail:
             return
         async with self._starting:
             if self._task is None:
-                tail = self._log.tail([self._subject], await self._log.last_seq() + 1)
+                last_seq = await self._log.last_seq()
+                gather_s = GATHER_S if self._recent is not None else 0.0
+                tail = self._log.tail([self._subject], last_seq + 1, gather_s=gather_s, gather_full=GATHER_FULL)
+                if self._recent is not None:
+                    self._recent.begin(last_seq)
                 self._tail, self._behind = tail, 0
                 self._task = asyncio.create_task(self._read(tail), name=f"tail-{self._subject}")
 
@@ -135,6 +159,8 @@ class RunTail:
         if not self._followers and self._task is not None:
             self._task.cancel()
             self._task = self._tail = None
+            if self._recent is not None:
+                self._recent.end()
 
     async def _read(self, tail: Tail) -> None:
         try:
@@ -151,9 +177,12 @@ class RunTail:
     def _hand_out(self, delivery: Delivery) -> None:
         self._behind = delivery.pending
         key = subjects.parse(delivery.subject)
-        if key is not None:
-            for follower in self._followers.get(key, ()):
-                follower.put(delivery)
+        if key is None:
+            return
+        if self._recent is not None:
+            self._recent.add(key, delivery)
+        for follower in self._followers.get(key, ()):
+            follower.put(delivery)
 
     def check(self) -> None:
         """Raises PullError if somebody follows and the tail is away, or far behind."""
@@ -175,21 +204,62 @@ class Tails:
     """All tails of a gateway."""
 
     def __init__(self, events: EventLog, linger_s: float = LINGER_S) -> None:
-        self.ends = RunTail(events, subjects.ALL_RUN_DECISIONS, linger_s)
+        self._recent = RecentRuns()
+        self._all = RunTail(events, subjects.ALL_EVENTS, linger_s, self._recent)
+        self._ends = RunTail(events, subjects.ALL_RUN_DECISIONS, linger_s)
         self._shards = [RunTail(events, subjects.shard_all(shard), linger_s) for shard in range(subjects.SHARDS)]
+        self._followers = 0
 
-    def of(self, key: subjects.EntityKey) -> RunTail:
-        """Returns the tail that has all events of a run."""
-        return self._shards[key.shard]
+    @contextlib.asynccontextmanager
+    async def following(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
+        """Gives all that comes for a run from now on."""
+        async with self._counted() as many:
+            tail = self._all if many else self._shards[key.shard]
+            async with tail.following(key, items_max) as following:
+                yield following
+
+    @contextlib.asynccontextmanager
+    async def following_end(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
+        """Gives what comes from now on and may be the end of a run."""
+        async with self._counted() as many:
+            tail = self._all if many else self._ends
+            async with tail.following(key, items_max, may_be_end) as following:
+                yield following
+
+    @contextlib.asynccontextmanager
+    async def _counted(self) -> AsyncIterator[bool]:
+        """Counts a follower. Gives True if there are many."""
+        self._followers += 1
+        try:
+            yield self._followers >= MANY
+        finally:
+            self._followers -= 1
+
+    def appended(self, key: subjects.EntityKey, seq: int) -> None:
+        """Notes that this gateway has begun a run. seq: of its first event."""
+        self._recent.expect(key, seq)
+
+    def whole(self, key: subjects.EntityKey) -> Sequence[Delivery] | None:
+        """Returns all that has come for a run, from its first event on; None if the log must be read for that.
+
+        It grows until the follower leaves, so ask inside `following`.
+        """
+        return self._recent.of(key)
 
     def watched(self, probes: Probes) -> None:
         """Lets readiness report when those who follow runs get nothing, or get it late."""
         probes.add("run_tails", self._check, "those who watch runs, or wait for them, get nothing new for now")
 
     async def _check(self) -> None:
-        for tail in (self.ends, *self._shards):
+        for tail in (self._all, self._ends, *self._shards):
             tail.check()
 
     async def stop(self) -> None:
-        for tail in (self.ends, *self._shards):
+        for tail in (self._all, self._ends, *self._shards):
             await tail.stop()
+
+
+def may_be_end(delivery: Delivery) -> bool:
+    """True if a message may be the end of its run. Pure."""
+    data = delivery.data
+    return delivery.subject.endswith(subjects.OUT_RUN) and (data.startswith(_ENDS) or not data.startswith(_TYPE))

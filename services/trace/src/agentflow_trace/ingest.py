@@ -12,6 +12,7 @@ Three facts ensure this:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -43,6 +44,7 @@ BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 GAP_INLINE_MAX: Final = 1_000  # ClickHouse itself fills longer stretches of removed messages
 PAUSE_S_MAX: Final = 2.0  # readiness comes back within this time and a second
 WATCH_S: Final = 0.5
+GATHER_S: Final = 0.1  # between two looks at a stream that nobody waits for
 NO_TABLES_S_MAX: Final = 15.0
 
 
@@ -77,6 +79,7 @@ class Ingest:
         self._changed = asyncio.Event()  # rows came in, or somebody waits for them
         self._room = asyncio.Event()
         self._waiting = 0
+        self._tail: Tail | None = None
         self._moved = asyncio.Condition()
         self._lag = telemetry.QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
 
@@ -168,7 +171,8 @@ class Ingest:
     # --- reading the log ---
 
     async def _read(self) -> None:
-        tail: Tail = self._log.tail((), self._read_to + 1, self.stream)  # no filter: every message of the stream
+        tail = self._log.tail((), self._read_to + 1, self.stream, gather_s=GATHER_S)  # no filter: every message
+        self._tail = tail
         try:
             while True:
                 for delivery in await tail.batch(WAIT_S):
@@ -188,7 +192,7 @@ class Ingest:
         first = expected if self._read_to else self._kept[0]
         if first and delivery.seq > first:
             await self._gap(first, delivery.seq - 1, delivery.ts)
-        row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.headers)
+        row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.found)
         self._put(row)
 
     def _put(self, row: Row) -> None:
@@ -245,7 +249,9 @@ class Ingest:
                 hurry = self._waiting and not self._pending
                 if left <= 0 or hurry or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
                     return
-                await asyncio.sleep(min(left, 0.02))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._changed.wait()
             else:
                 await self._changed.wait()
 
@@ -275,6 +281,8 @@ class Ingest:
             return
         self._waiting += 1
         self._changed.set()
+        if self._tail is not None:
+            self._tail.hurry()
         try:
             async with asyncio.timeout(timeout_s):
                 while self.ingested < seq:

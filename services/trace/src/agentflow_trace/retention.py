@@ -29,7 +29,7 @@ from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, RetryableError
 from agentflow_common.log import object_reads
-from agentflow_common.log.consumers import seen_by_all
+from agentflow_common.log.durables import seen_by_all
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Empty, RetentionReply, SetRetentionRequest
 from agentflow_trace.ingest import Ingest

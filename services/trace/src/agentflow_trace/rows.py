@@ -24,6 +24,7 @@ SCHEDULE: Final = "timer.schedule"
 UNDECODABLE: Final = "undecodable"
 REMOVED: Final = "log.removed"
 SCHEDULE_HEADER: Final = "Nats-Schedule"
+_SCHEDULE_LINE: Final = f"\r\n{SCHEDULE_HEADER}:".encode()
 _TIMERS: Final = subjects.EVENTS_SUBJECTS[1].removesuffix(">")
 PARTITION_ROWS: Final = 10_000_000  # as in migrations/0001_events.sql
 
@@ -149,14 +150,23 @@ class _Wire(msgspec.Struct):
 _decoder: Final = msgspec.json.Decoder(_Wire)
 
 
-def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers: dict[str, str] | None = None) -> Row:
+def of(
+    stream: str,
+    subject: str,
+    data: bytes,
+    seq: int,
+    stored_at: int,
+    headers: dict[str, str] | bytes | None = None,
+) -> Row:
     """Returns the row of one message.
 
-    The subject decides its org and run, because the log's rules protect it. The body adds the rest.
+    The subject decides its org and run, because the log's rules protect it. The body adds the rest. headers: parsed, or
+    as they came.
     """
     org, run = owner(subject)
     body = text(data)
-    scheduled = subject.startswith(_TIMERS) or (headers is not None and SCHEDULE_HEADER in headers)
+    mark = _SCHEDULE_LINE if isinstance(headers, bytes) else SCHEDULE_HEADER
+    scheduled = subject.startswith(_TIMERS) or (headers is not None and mark in headers)
     try:
         wire = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

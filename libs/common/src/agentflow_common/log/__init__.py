@@ -4,6 +4,7 @@ __all__ = [
     "blobs",
     "consumers",
     "dead_letters",
+    "durables",
     "event_log",
     "fast_path",
     "fold",

@@ -3,8 +3,9 @@
 `Tail` reads a stream in order from a sequence on, without acknowledgements. It is an ordered consumer: after a gap, a
 lost consumer or a silent server it begins again behind the last sequence that it saw.
 `WorkQueue` takes messages from a durable consumer, never more than the caller has room for.
-Both keep pull requests open, so an idle wait costs nothing.
-`seen_by_all` says how far the durable consumers of the event log are.
+Both keep pull requests open, so an idle wait costs nothing. A reader that is in no hurry gathers: it takes the first
+message at once, and then looks at most every `gather_s` seconds. A message that comes alone costs server and reader
+several times one that comes with others.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common import subjects
 from agentflow_common.log.fast_path import Connection, Message, hand_over, parse_headers
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 2.0
 BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
-LISTED_MAX: Final = 256  # consumers that the server lists in one answer
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -74,37 +73,18 @@ def parse_delivery(msg: Msg | Message) -> Delivery:
     )
 
 
-async def durable_consumers(nc: Client, stream: str) -> list[api.ConsumerInfo]:
-    """Returns the state of every durable consumer of the stream."""
-    found: list[api.ConsumerInfo] = []
-    offset = 0
-    while True:
-        listed = await nc.jsm().consumers_info(stream, offset)
-        found += [info for info in listed if info.config.durable_name]
-        offset += len(listed)
-        if len(listed) < LISTED_MAX:
-            return found
-
-
-async def seen_by_all(nc: Client) -> float:
-    """Returns the sequence of the event log up to which every durable consumer is done, infinity if none lags.
-
-    Consumers of worker pools do not count: the tasks of a finished run are void.
-    """
-    seen = math.inf
-    for info in await durable_consumers(nc, subjects.EVENTS_STREAM):
-        of_pool = str(info.config.durable_name).startswith(subjects.pool_durable(""))
-        if (info.num_pending or info.num_ack_pending) and not of_pool:
-            seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
-    return seen
-
-
 class _Puller:
     """Open pull requests of one consumer, and what they brought."""
 
-    def __init__(self, nc: Client, stream: str) -> None:
+    def __init__(self, nc: Client, stream: str, gather_s: float) -> None:
         self._nc = nc
         self._stream = stream
+        self._gather_s = gather_s
+        self._gather_full = 1  # messages in one look from which on it makes the whole pause
+        self._hurried = asyncio.Event()
+        self._looked_at = -math.inf  # when the last look began
+        self._found = 1  # messages since then
+        self._behind = False  # the newest message was not the last one that the server had
         self._consumer = ""
         self._inbox = ""
         self._sub: Subscription | None = None
@@ -121,6 +101,7 @@ class _Puller:
         self._inbox = self._nc.new_inbox()
         self._open.clear()
         self._lost = ""
+        self._found = 1
         self._last_heard = asyncio.get_running_loop().time()
         self._sub = await hand_over(self._nc, self._inbox + ".*", self._on_message)
         if isinstance(self._nc, Connection):
@@ -139,16 +120,48 @@ class _Puller:
                 await self._sub.unsubscribe()
             self._sub = None
 
-    async def _ask(self, batch: int) -> None:
+    async def _ask(self, batch: int, *, at_once: bool = False) -> None:
+        """Asks for the next messages. at_once: for those that are there now; the answer ends with them."""
         self._next_id += 1
         request_id = str(self._next_id)
         self._open[request_id] = batch
-        body = {"batch": batch, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        body: dict[str, Any] = {"batch": batch}
+        if at_once:
+            body["no_wait"] = True
+        else:
+            body |= {"expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
         await self._nc.publish(
             f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
             msgspec.json.encode(body),
             reply=f"{self._inbox}.{request_id}",
         )
+
+    def hurry(self) -> None:
+        """Ends a pause of a reader that gathers: somebody waits for what it will read."""
+        self._hurried.set()
+
+    async def _gather(self, batch: int, wait_s: float) -> None:
+        """Waits for messages: for the next one if the last look found nothing, else for those that are there."""
+        now = asyncio.get_running_loop().time
+        if self._open or self._buffer or self._lost:
+            return await self._wait(wait_s)
+        if not self._found:
+            self._found = 1  # a look follows the message that comes now
+            self._last_heard = self._looked_at = now()
+            await self._ask(1)
+            return await self._wait(wait_s)
+        share = min(1.0, self._found / self._gather_full)
+        pause_s = self._looked_at + self._gather_s * share - now()
+        if pause_s > 0 and not self._behind:
+            await self._within(pause_s, self._hurried)
+        self._hurried.clear()
+        self._last_heard = self._looked_at = now()
+        self._found, self._behind = 0, False
+        await self._ask(batch, at_once=True)
+        while self._open and not self._lost and (left_s := self._looked_at + wait_s - now()) > 0:
+            self._arrived.clear()
+            await self._within(left_s, self._arrived)
+        return None
 
     @property
     def _asked(self) -> int:
@@ -164,7 +177,10 @@ class _Puller:
             self._open[oldest] -= 1
             if self._open[oldest] <= 0:
                 del self._open[oldest]
-        self._accept(parse_delivery(msg))
+        delivery = parse_delivery(msg)
+        self._found += 1
+        self._behind = delivery.pending > 0
+        self._accept(delivery)
 
     def _on_status(self, request_id: str, msg: Msg | Message) -> None:
         headers: dict[str, Any] = msg.headers or {}
@@ -197,20 +213,32 @@ class _Puller:
 
     async def _wait(self, timeout_s: float) -> None:
         self._arrived.clear()
-        if self._buffer or self._lost:
-            return
+        if not self._buffer and not self._lost:
+            await self._within(timeout_s, self._arrived)
+
+    @staticmethod
+    async def _within(timeout_s: float, event: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._arrived.wait()
+                await event.wait()
 
 
 class Tail(_Puller):
     """Reads `filters` of a stream in order, from sequence `start_seq` on, as often as it takes."""
 
     def __init__(
-        self, nc: Client, stream: str, filters: Sequence[str], start_seq: int = 1, *, headers_only: bool = False
+        self,
+        nc: Client,
+        stream: str,
+        filters: Sequence[str],
+        start_seq: int = 1,
+        *,
+        headers_only: bool = False,
+        gather_s: float = 0.0,
+        gather_full: int = 1,
     ) -> None:
-        super().__init__(nc, stream)
+        super().__init__(nc, stream, gather_s)
+        self._gather_full = gather_full
         self._filters = list(filters)
         self._headers_only = headers_only
         self._next_seq = max(1, start_seq)
@@ -236,7 +264,8 @@ class Tail(_Puller):
         await self._subscribe(info.name)
         if not info.num_pending:
             self.caught_up.set()
-        await self._ask(BATCH_MAX)
+        if not self._gather_s:
+            await self._ask(BATCH_MAX)
 
     def _accept(self, delivery: Delivery) -> None:
         expected = self._consumer_seq + 1
@@ -267,16 +296,19 @@ class Tail(_Puller):
             await self._restart()
             if self.caught_up.is_set() and not knew:
                 return []
-        if not self._buffer:
+        if self._gather_s:
+            await self._gather(BATCH_MAX, wait_s)
+        elif not self._buffer:
             await self._wait(wait_s)
         taken, self._buffer = self._buffer, []
+        ask = not self._gather_s and not self._lost
         if taken:
-            if self._asked < BATCH_MAX // 2 and not self._lost:
+            if ask and self._asked < BATCH_MAX // 2:
                 await self._ask(BATCH_MAX)
             return taken
         try:
             self._check()
-            if not self._open:
+            if ask and not self._open:
                 await self._ask(BATCH_MAX)
         except PullError as error:
             log.warning("tail of %s made again from %d: %s", self._stream, self._next_seq, error)
@@ -309,17 +341,21 @@ class Tail(_Puller):
 
 
 class WorkQueue(_Puller):
-    """Takes messages of a durable consumer; `credit` bounds how many are in hand and not yet released."""
+    """Takes messages of a durable consumer; `credit` bounds how many are in hand and not yet released.
 
-    def __init__(self, nc: Client, stream: str, durable: str, credit: int) -> None:
-        super().__init__(nc, stream)
+    gather_s: the least time between two looks; only for a caller that releases a batch before it takes the next one.
+    """
+
+    def __init__(self, nc: Client, stream: str, durable: str, credit: int, gather_s: float = 0.0) -> None:
+        super().__init__(nc, stream, gather_s)
         self._durable = durable
         self._credit = credit
         self._in_hand = 0
 
     async def start(self) -> None:
         await self._subscribe(self._durable)
-        await self._top_up()
+        if not self._gather_s:
+            await self._top_up()
 
     async def _top_up(self) -> None:
         free = self._credit - self._in_hand - len(self._buffer) - self._asked
@@ -331,9 +367,12 @@ class WorkQueue(_Puller):
 
         The caller acknowledges each message, and then releases it.
         """
-        await self._top_up()
-        if not self._buffer:
-            await self._wait(wait_s)
+        if self._gather_s:
+            await self._gather(self._credit - self._in_hand, wait_s)
+        else:
+            await self._top_up()
+            if not self._buffer:
+                await self._wait(wait_s)
         taken, self._buffer = self._buffer, []
         self._in_hand += len(taken)
         if not taken:

@@ -250,8 +250,23 @@ class EventLog:
         stream: str = subjects.EVENTS_STREAM,
         *,
         headers_only: bool = False,
+        gather_s: float = 0.0,
+        gather_full: int = 1,
     ) -> Tail:
-        return Tail(self.nc, stream, filters, start_seq, headers_only=headers_only)
+        """Returns a reader of what comes.
+
+        gather_s: the least time between two looks of one that is in no hurry.
+        gather_full: messages in one look from which on it makes the whole pause; after fewer the pause is shorter.
+        """
+        return Tail(
+            self.nc,
+            stream,
+            filters,
+            start_seq,
+            headers_only=headers_only,
+            gather_s=gather_s,
+            gather_full=gather_full,
+        )
 
     async def bury(self, origin: str, delivery: Delivery, why: str) -> None:
         """Keeps what the service `origin` can't use with the dead letters, once, with its place and the reason."""

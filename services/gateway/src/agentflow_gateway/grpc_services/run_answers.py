@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import subjects, telemetry
 from agentflow_common.events import LlmUsage
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
@@ -36,12 +38,15 @@ class RunAnswers:
         self._bytes = 0
         self._bytes_max = bytes_max
 
-    async def get(self, call: Call, run_id: str, seq: int = 0) -> Any:
+    async def get(self, call: Call, run_id: str, seq: int = 0, whole: Sequence[Delivery] | None = None) -> Any:
         """Returns the run as a message, which must not be changed. NotFoundError for an unknown run.
 
         seq: an event that the log has, and that must be in the answer; a replica that lags is asked again.
+        whole: the run's log up to that event, if it is at hand.
         """
         key = run_key(call, run_id)
+        if whole:
+            return await self._anew(call, key, whole)
         while True:
             run = await self._again(call, key) or await self._anew(call, key)
             if run.last_sequence >= seq:
@@ -64,8 +69,8 @@ class RunAnswers:
             self._kept.move_to_end(key)
         return kept.run
 
-    async def _anew(self, call: Call, key: subjects.EntityKey) -> Any:
-        view = await run_view.view(call, key.name, reveal=False, reason="")
+    async def _anew(self, call: Call, key: subjects.EntityKey, whole: Sequence[Delivery] | None = None) -> Any:
+        view = await run_view.view(call, key.name, reveal=False, reason="", whole=whole)
         run = message(view)
         self._forget(key)
         if (size := run.ByteSize()) <= KEPT_EACH_BYTES_MAX:

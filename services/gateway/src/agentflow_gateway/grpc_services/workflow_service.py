@@ -93,7 +93,7 @@ class WorkflowService:
 
     async def WaitRun(self, request: Any, call: Call) -> Any:
         waited = await self._waiters.wait(call, request.run_id, request.timeout_ms, request.follow_chain)
-        return pb.WaitRunResponse(run=await self._answers.get(call, waited.run, waited.seq))
+        return pb.WaitRunResponse(run=await self._answers.get(call, waited.run, waited.seq, waited.whole))
 
     async def ListRuns(self, request: Any, call: Call) -> Any:
         status = convert.RUN_STATUS.name(request.status)

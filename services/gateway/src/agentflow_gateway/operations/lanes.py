@@ -19,7 +19,7 @@ from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, 
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, control_key, name_for, name_of
 from agentflow_common.lanes.fold import LaneFold, LaneState
-from agentflow_common.log.consumers import durable_consumers
+from agentflow_common.log.durables import durable_consumers
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
 from agentflow_gateway import auth_rules, limits

@@ -6,6 +6,7 @@ They acknowledge after the commit. The tables may be dropped at any time: an emp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,6 +21,8 @@ from agentflow_gateway.follower import Follower
 from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.store.approvals import ApprovalRow
 from agentflow_gateway.store.runs import RunRow
+
+GATHER_S: Final = 0.05  # how late the lists may be where runs go by without a pause
 
 
 def rows_of(batch: Iterable[tuple[int, ev.Event]]) -> list[RunRow]:
@@ -49,6 +52,7 @@ class Projection(Follower):
     subject = subjects.ALL_RUN_DECISIONS
     credit = 512  # run facts in hand: one round trip to Postgres merges them all
     ack_pending_max = 4 * credit
+    gather_s = GATHER_S
     lag = "gateway.runs"
 
     async def empty(self) -> bool:
@@ -58,6 +62,8 @@ class Projection(Follower):
         facts: list[tuple[int, ev.Event]] = []
         decoded: list[Delivery] = []
         for delivery in batch:
+            if not self._concerns(delivery.data):
+                continue
             try:
                 facts.append((delivery.seq, ev.decode(delivery.data)))
                 decoded.append(delivery)
@@ -75,6 +81,10 @@ class Projection(Follower):
             await self._deps.log.ack(delivery)
         QUEUE_LAG.labels(self.lag).set(batch[-1].pending)
 
+    def _concerns(self, data: bytes) -> bool:  # noqa: ARG002
+        """True if the list may need an event, by its first bytes."""
+        return True
+
     async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
         nameless = await self._deps.store.runs.put(rows_of(facts))
         for org, run in nameless:  # a run that ended without having started: the submission knows its name
@@ -88,6 +98,11 @@ class Projection(Follower):
             await self._deps.store.runs.put([RunRow.submitted(event)])
 
 
+_CLOSING: Final = (ev.StepResolved, ev.StepCancelled, ev.StepTimedOut, ev.StepUndecidable)
+_TYPE: Final = b'{"type":"'  # every event that this version writes begins so
+_ABOUT_APPROVALS: Final = tuple(_TYPE + ev.event_type(kind).encode() for kind in (ev.StepWaiting, *_CLOSING))
+
+
 class ApprovalProjection(Projection):
     """The approvals that are open, as a hint: the list of approvals looks each run up."""
 
@@ -96,8 +111,16 @@ class ApprovalProjection(Projection):
     subject = subjects.ALL_STEP_DECISIONS
     lag = "gateway.approvals"
 
+    def _concerns(self, data: bytes) -> bool:
+        return may_concern_approvals(data)
+
     async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
         await self._deps.store.approvals.merge(approvals_of(facts))
+
+
+def may_concern_approvals(data: bytes) -> bool:
+    """True if a step decision may open or close an approval, by its first bytes. Pure."""
+    return data.startswith(_ABOUT_APPROVALS) or not data.startswith(_TYPE)
 
 
 def approvals_of(batch: Iterable[tuple[int, ev.Event]]) -> list[ApprovalRow]:
@@ -106,7 +129,7 @@ def approvals_of(batch: Iterable[tuple[int, ev.Event]]) -> list[ApprovalRow]:
     for seq, event in batch:
         if isinstance(event, ev.StepWaiting) and event.kind == "approval":
             row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=True)
-        elif isinstance(event, ev.StepResolved | ev.StepCancelled | ev.StepTimedOut | ev.StepUndecidable):
+        elif isinstance(event, _CLOSING):
             row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=False)
         else:
             continue

@@ -98,7 +98,8 @@ async def begin(call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
     encoded = ev.encode(event)
     submission.check_event_size(len(encoded))
     try:
-        await call.append(event, fence=Fence(0), encoded=encoded)
+        ack = await call.append(event, fence=Fence(0), encoded=encoded)
+        call.deps.tails.appended(subjects.key_of(event.org, event.run), ack.seq)
     except (ConflictError, RetryableError) as error:
         if isinstance(error, RetryableError) and error.kind != "append_unknown":
             raise

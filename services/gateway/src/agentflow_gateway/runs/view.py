@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,6 +12,8 @@ from agentflow_common import rpc
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions.language import walk
 from agentflow_common.expressions.sandbox import ExpressionError
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
 from agentflow_gateway.api.call import Call
@@ -57,17 +59,37 @@ class Folded(msgspec.Struct, frozen=True):
 
 async def load(call: Call, run_id: str) -> Folded | None:
     """Folds the run's log. None if there is no such run."""
-    fold, last_seq = RunFold(), 0
-    seeded: frozenset[str] = frozenset()
+    folding = _Folding()
     async for stored in archive.messages(call, run_key(call, run_id)):
-        event = readable(stored.subject, stored.data)
+        folding.add(stored)
+    return folding.finish()
+
+
+def fold(messages: Iterable[Stored | Delivery]) -> Folded | None:
+    """Folds a whole log that is at hand. Pure."""
+    folding = _Folding()
+    for message in messages:
+        folding.add(message)
+    return folding.finish()
+
+
+class _Folding:
+    def __init__(self) -> None:
+        self._fold = RunFold()
+        self._last_seq = 0
+        self._seeded: frozenset[str] = frozenset()
+
+    def add(self, message: Stored | Delivery) -> None:
+        event = readable(message.subject, message.data)
         if event is not None:
-            fold.add(event, stored.seq)
+            self._fold.add(event, message.seq)
         if isinstance(event, ev.RunSubmitted) and event.seed.value:
-            seeded = frozenset(key for key, step in event.seed.value.items() if step.get("status") in SETTLED)
-        last_seq = stored.seq
-    state = fold.finish()
-    return None if state is None else Folded(state, last_seq, seeded)
+            self._seeded = frozenset(key for key, step in event.seed.value.items() if step.get("status") in SETTLED)
+        self._last_seq = message.seq
+
+    def finish(self) -> Folded | None:
+        state = self._fold.finish()
+        return None if state is None else Folded(state, self._last_seq, self._seeded)
 
 
 async def state_of(call: Call, run_id: str) -> RunState:
@@ -87,14 +109,17 @@ async def events(call: Call, run_id: str) -> list[tuple[int, ev.Event]]:
     ]
 
 
-async def view(call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView:
+async def view(
+    call: Call, run_id: str, *, reveal: bool, reason: str, whole: Iterable[Delivery] | None = None
+) -> RunView:
     """Returns the run for the API. NotFoundError for an unknown run and for another org's.
 
     reveal: with original values. That needs its own permission and a reason, and is audited.
+    whole: the run's log, if it is at hand.
     """
     if reveal:
         call.check_reveal(reason, "GetRun with reveal")
-    folded = await load(call, run_id)
+    folded = await load(call, run_id) if whole is None else fold(whole)
     if folded is None:
         raise no_such_run(run_id)
     state, deps = folded.state, call.deps

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import InvalidError, OverloadedError
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.gate import Gate
+from agentflow_gateway.run_tails import may_be_end
 from agentflow_gateway.runs import view
 from agentflow_gateway.runs.lookup import first_event, no_such_run, run_key
 
@@ -24,11 +27,13 @@ class Waited(NamedTuple):
 
     run: str  # the newest run of the chain that was waited for
     seq: int  # of the event that ended it; 0 if it has not ended
+    whole: Sequence[Delivery] | None = None  # the run's log, if it is at hand
 
 
 class _End(NamedTuple):
     seq: int
     continued_as: str
+    whole: Sequence[Delivery] | None = None
 
 
 class Waiters:
@@ -54,7 +59,7 @@ class Waiters:
                 if end is None:
                     return Waited(run_id, 0)
                 if not follow_chain or not end.continued_as:
-                    return Waited(run_id, end.seq)
+                    return Waited(run_id, end.seq, end.whole)
                 run_id = end.continued_as
 
 
@@ -65,16 +70,21 @@ def _too_many(text: str) -> OverloadedError:
 
 async def _end_of(call: Call, run_id: str, end_s: float) -> _End | None:
     """Returns how the run ended, None if it has not when the time is over. end_s: by the loop's clock."""
-    key, now = run_key(call, run_id), asyncio.get_running_loop().time
-    async with call.deps.tails.ends.following(key, _KEPT_MAX) as following:
-        end = await _end_in_log(call, key)
+    key, now, tails = run_key(call, run_id), asyncio.get_running_loop().time, call.deps.tails
+    async with tails.following_end(key, _KEPT_MAX) as following:
+        whole = tails.whole(key)
+        end = await _end_in_log(call, key) if whole is None else _end_among(whole)
         while end is None and (left_s := end_s - now()) > 0:
             came = await following.take(min(left_s, LOOK_AGAIN_S))
-            end = next((found for item in came if (found := _end(item.seq, item.data)) is not None), None)
+            end = _end_among(came)
             if end is None and not came:
                 following.begin_again()
                 end = await _end_in_log(call, key)
-        return end
+        return end and end._replace(whole=tails.whole(key))
+
+
+def _end_among(messages: Iterable[Delivery]) -> _End | None:
+    return next((end for item in messages if may_be_end(item) and (end := _end(item.seq, item.data))), None)
 
 
 async def _end_in_log(call: Call, key: subjects.EntityKey) -> _End | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,12 +74,13 @@ class Watchers:
         feed = _Feed(after_seq)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._gate.entered(settings.watchers_max))
-            tail = call.deps.tails.of(key)
-            following = await stack.enter_async_context(tail.following(key, settings.watch_queue_max))
+            tails = call.deps.tails
+            following = await stack.enter_async_context(tails.following(key, settings.watch_queue_max))
             while True:
-                newest = await newest_at_leader(call, key)
+                whole = None if include_tokens else tails.whole(key)
+                newest = await newest_at_leader(call, key) if whole is None else 0
                 piece, size = Piece(), 0
-                async for stored in _stored(call, key, feed.last_seq):
+                async for stored in _stored(call, key, feed.last_seq) if whole is None else _after(whole, feed):
                     if include_tokens and not feed.last_seq and _has_model_steps(stored.data):
                         await stack.enter_async_context(_tokens(call, run_id, following))
                     if (seen := feed.add(stored)) is not None:
@@ -90,7 +91,7 @@ class Watchers:
                         piece, size = Piece(), 0
                 if piece:
                     yield piece
-                if not feed.last_seq:
+                if not feed.last_seq and whole is None:
                     raise no_such_run(run_id)
                 if feed.has_ended():
                     return
@@ -115,6 +116,13 @@ def _stored(call: Call, key: subjects.EntityKey, after_seq: int) -> AsyncIterato
     if not after_seq:
         return archive.messages(call, key)
     return call.deps.log.messages(subjects.run_all(key), after_seq)
+
+
+async def _after(whole: Sequence[Delivery], feed: _Feed) -> AsyncIterator[Delivery]:
+    """Yields what is at hand and was not added to the feed yet."""
+    for item in tuple(whole):
+        if item.seq > feed.last_seq:
+            yield item
 
 
 class _Feed:

@@ -14,7 +14,7 @@ import logging
 from typing import Final, NamedTuple
 
 from agentflow_common import subjects
-from agentflow_common.log.consumers import seen_by_all
+from agentflow_common.log.durables import seen_by_all
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.transient import AWAY
 from agentflow_common.subjects import EntityKey

@@ -1,4 +1,4 @@
-"""How far the consumers of the event log are, asked of a server that lists them in pages."""
+"""How far the durable consumers of the event log are, asked of a server that lists them in pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from nats.js import api
 
 from agentflow_common import subjects
-from agentflow_common.log.consumers import LISTED_MAX, durable_consumers, seen_by_all
+from agentflow_common.log.durables import LISTED_MAX, durable_consumers, seen_by_all
 
 
 def consumer(durable: str | None, acked: int, pending: int = 0) -> api.ConsumerInfo:
