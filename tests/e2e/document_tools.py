@@ -64,3 +64,24 @@ async def plan(notes: list[str]) -> dict[str, Any]:
 @function("act")
 async def act(notes: list[str]) -> dict[str, Any]:
     return {"done": len(notes) >= 3}
+
+
+@function("split_question")
+async def split_question(question: str) -> dict[str, Any]:
+    tasks = [{"kind": "search", "text": word} for word in question.split()[-2:]]
+    return {"tasks": [*tasks, {"kind": "sum", "numbers": [1, 2]}]}
+
+
+@function("search")
+async def search(query: str) -> str:
+    return f"about {query}"
+
+
+@function("calculate")
+async def calculate(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@function("compose")
+async def compose(found: list[Any], words: int) -> dict[str, Any]:
+    return {"answer": f"{words} words: {found}"}

@@ -57,6 +57,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "read_document": {"document_key": "examples/data/vendor_review.md"},
     "refine": {"draft": "Three boats came in before noon, and two of them carried grain."},
     "report": {"document": "examples/data/vendor_review.md"},
+    "research": {"question": "Which boats came in?"},
     "saga": {"traveller": "ann", "budget": 1100},
     "word_counts": {"chapters": {"one": "Three boats came in.", "two": "No"}},
     "translation": {"text": "Thank you for your message."},

@@ -21,7 +21,7 @@ from agentflow_common import json_values  # noqa: E402
 from agentflow_common.expressions import language as expressions  # noqa: E402
 from agentflow_common.expressions import sandbox as templates  # noqa: E402
 from agentflow_gateway.api import convert  # noqa: E402
-from agentflow_scheduler.runs import graph  # noqa: E402
+from agentflow_scheduler.runs.graphs import routes  # noqa: E402
 
 FAST_CASES = 600
 REGRESSIONS = [
@@ -74,7 +74,7 @@ def raising(self: expressions.Template, variables: Any) -> Any:
     return value
 
 
-class Nameless(graph.EdgeError):
+class Nameless(routes.EdgeError):
     def __init__(self, message: str, _step: str) -> None:
         super().__init__(message, "")
 
@@ -82,7 +82,7 @@ class Nameless(graph.EdgeError):
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "results_are_not_made_plain": lambda patch: patch.setattr(json_values, "plain", unchanged),
     "methods_show": lambda patch: patch.setattr(templates.Sandbox, "getattr", lambda _, obj, name: getattr(obj, name)),
-    "an_edge_without_a_step": lambda patch: patch.setattr(graph, "EdgeError", Nameless),
+    "an_edge_without_a_step": lambda patch: patch.setattr(routes, "EdgeError", Nameless),
     "a_filter_raises_in_the_machine": lambda patch: patch.setattr(expressions.Template, "render", raising),
     "large_numbers_overflow": lambda patch: patch.setattr(convert, "NUMBER_EXACT_MAX", float("inf")),
 }

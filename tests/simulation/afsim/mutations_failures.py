@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from agentflow_common.runs.state import StepStatus
-from agentflow_scheduler.runs import back_edges, ending, graph, plan
+from agentflow_scheduler.runs import back_edges, ending, plan
+from agentflow_scheduler.runs.graphs import routes
 from agentflow_scheduler.runs.run import is_undo
 from agentflow_scheduler.runs.scope import holds
 from agentflow_scheduler.runs.steps import attempts
@@ -60,7 +61,7 @@ def failure_skips_what_follows() -> list[Change]:
             return condition is None or holds(scope, condition)
         return status == StepStatus.FAILED and condition is not None and holds(scope, condition)
 
-    return [(module, "taken", taken) for module in (plan, back_edges, graph)]
+    return [(module, "taken", taken) for module in (plan, back_edges, routes)]
 
 
 def failure_never_asked() -> list[Change]:
@@ -70,7 +71,7 @@ def failure_never_asked() -> list[Change]:
         done = scope.status(source) == StepStatus.COMPLETED
         return condition is None or (done and holds(scope, condition))
 
-    return [(module, "taken", taken) for module in (plan, back_edges, graph)]
+    return [(module, "taken", taken) for module in (plan, back_edges, routes)]
 
 
 ALL: tuple[Callable[[], list[Change]], ...] = (

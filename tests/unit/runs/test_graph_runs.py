@@ -256,11 +256,11 @@ REDUCERS = {
 BEGAN = {"notes": ["p"], "lines": ["l"], "n": 5, "facts": {"a": 1, "b": 1}, "tags": ["x"], "best": 3, "name": "old"}
 
 
-def subgraph(**node: Any) -> RunDriver:
+def subgraph(its_reducers: dict[str, str] = REDUCERS, **node: Any) -> RunDriver:
     """A graph whose first superstep runs a subgraph beside a function."""
     state = {"reducers": REDUCERS, "initial": BEGAN}
     part = parse_dict({
-        "name": "child", "entry_point": "c", "state": {"reducers": REDUCERS},
+        "name": "child", "entry_point": "c", "state": {"reducers": its_reducers},
         "nodes": [{"name": "c", "function": "f"}], "edges": [],
     })  # fmt: skip
     nodes = [{"name": "start", "function": "f", "args": {}}, {"name": "beside", "function": "f", "args": {}},
@@ -325,4 +325,11 @@ def test_engine_12_what_a_subgraph_made_by_itself_counts_whole(node: dict[str, A
 
 
 def test_engine_12_a_list_that_a_subgraph_made_anew_counts_whole() -> None:
-    assert gives(subgraph(), {**BEGAN, "lines": ["m"]})["lines"] == ["l", "m"]
+    assert gives(subgraph({**REDUCERS, "lines": "replace"}), {**BEGAN, "lines": ["m"]})["lines"] == ["l", "m"]
+
+
+def test_a_list_that_a_subgraph_replaced_although_it_appends_is_replaced_once() -> None:
+    """It can lose an item only by `$replace`. What others appended meanwhile stays."""
+    beside = {"lines": ["k"], "notes": "q"}
+    state = gives(subgraph(), {**BEGAN, "lines": ["m"], "notes": []}, beside)
+    assert (state["lines"], state["notes"]) == (["m", "k"], ["q"])

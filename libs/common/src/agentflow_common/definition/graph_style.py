@@ -35,6 +35,7 @@ _VALUES: Final = frozenset(
         "inputs",
         "tool_args",
         "function_args",
+        "args",
         "over",
         "zip",
         "range",
@@ -45,6 +46,7 @@ _VALUES: Final = frozenset(
         "error",
     }
 )
+_PARTS: Final = ("nodes", "edges")
 _STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
 _PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")
 
@@ -192,8 +194,9 @@ def _with_references(data: dict[str, Any]) -> dict[str, Any]:
     changed = dict(data)
     if "outputs" in data:
         changed["outputs"] = _replaced(data["outputs"])
-    if isinstance(dag, dict) and isinstance(dag.get("nodes"), list):
-        changed["dag"] = {**dag, "nodes": [_in_values(node) for node in dag["nodes"]]}
+    if isinstance(dag, dict):
+        parts = {name: [_in_values(part) for part in dag[name]] for name in _PARTS if isinstance(dag.get(name), list)}
+        changed["dag"] = {**dag, **parts}
     return changed
 
 

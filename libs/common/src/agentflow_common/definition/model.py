@@ -40,6 +40,20 @@ class Edge(Model):
     max_iterations: int | None = Field(None, ge=1, le=ITERATIONS_MAX)
     """Makes it a back edge, which is taken at most this many times."""
 
+    over: Any = Field(None, examples=["plan.output.tasks"])
+    """In a graph: a list. The target runs once for each item for which `condition` holds, all in one superstep."""
+
+    item: NodeId = "item"
+    """The name of an item of `over` in `condition` and `args`. `index` is its number, from 0."""
+
+    args: dict[str, Any] = Field({}, examples=[{"part": "{{item.text}}"}])
+    """In a graph: what the target is given instead of the state. Unset with `over`: the item."""
+
+    @property
+    def sends(self) -> bool:
+        """True if the target is given values of its own."""
+        return self.over is not None or bool(self.args)
+
 
 class Dag(Model):
     """The nodes and the edges between them."""

@@ -172,6 +172,8 @@ class GraphAdvanced(Decision, frozen=True, tag="graph.advanced"):
     steps: tuple[str, ...]  # what runs now; none after the last one
     state: dict[str, Payload] = {}  # what changed of the shared state
     taken: tuple[str, ...] = ()  # the edges with a bound that led here
+    sent: dict[str, Payload] = {}  # by step: the values that an edge gave it, by name
+    arrived: dict[str, tuple[str, ...]] = {}  # by barrier that changed: the nodes that have led to it since it last ran
 
 
 class ApprovalEscalated(Decision, frozen=True, tag="approval.escalated"):

@@ -34,6 +34,8 @@ class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     superstep: int = 0
     active: tuple[str, ...] = ()
     shared: dict[str, Payload] = {}
+    sent: dict[str, Payload] = {}
+    arrived: dict[str, tuple[str, ...]] = {}
 
 
 class RunSubmitted(Event, frozen=True, tag="run.submitted"):

@@ -93,6 +93,13 @@ class Schema:
 
 # --- reducers ---
 
+REPLACE: Final = "$replace"
+
+
+def is_replacement(given: Any) -> bool:
+    """True for `{"$replace": value}`, which takes the place of a key's value whatever its reducer is."""
+    return isinstance(given, dict) and given.keys() == {REPLACE}
+
 
 def reduce(reducer: str, key: str, current: Any, given: Any, present: bool) -> Any:
     """Returns a key's value after a node gave one. Raises StateError if the reducer can't take it.
@@ -102,16 +109,20 @@ def reduce(reducer: str, key: str, current: Any, given: Any, present: bool) -> A
     return _REDUCERS[reducer](key, current if present else None, given)
 
 
-def reduce_change(reducer: str, key: str, current: Any, began: Any, ended: Any) -> Any:
+def reduce_change(reducer: str, key: str, current: Any, began: Any, ended: Any, its_reducer: str = "replace") -> Any:
     """Returns a key's value after a subgraph that began with the parent's value `began` and ended with `ended`.
 
     Only the difference counts, once. Raises StateError if the reducer can't take it.
     current: the value now, which other nodes of the same superstep may have changed too.
+    its_reducer: of the subgraph. A list that only appends can have lost items by `$replace` alone: they are lost here
+        too. A list that the subgraph made anew counts whole.
     """
     if identity(began) == identity(ended):
         return current
     if reducer in {"append", "extend"} and _continues(began, ended):
         return [*_list(key, reducer, current), *ended[len(began) :]]
+    if {reducer, its_reducer} <= {"append", "extend"} and isinstance(began, list) and isinstance(ended, list):
+        return [*ended, *(current[len(began) :] if _continues(began, current) else [])]
     if reducer == "merge" and isinstance(began, dict) and isinstance(ended, dict):
         changed = {name: value for name, value in ended.items() if not _is_same(began, name, value)}
         return _merge(key, current, changed)

@@ -31,6 +31,7 @@ from agentflow_common.runs.state import (
     ended_by,
     node_of,
     parent_of,
+    present_keys,
 )
 
 STEPS_MAX: Final = 500  # explained one by one; the rest is counted
@@ -149,14 +150,13 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
     waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
     over = state.ending is not None or ended_by(state, [name for name, node in nodes.items() if node.type == "end"])
-    for name, node in nodes.items():
-        key = current_key(state, name)
+    for key, node in [(key, node) for name, node in nodes.items() for key in present_keys(state, name)]:
         step = state.steps.get(key)
         if step is not None and step.status is not StepStatus.PENDING:
             continue
         if over or (definition.graph is not None and key not in state.active):
             continue
-        before = waits[name] if definition.graph is None else []  # an active node of a graph does not wait for others
+        before = waits[node.id] if definition.graph is None else []  # the nodes of a superstep do not wait
         waiting = _join(state, key, node, before, around) or _pending(state, key, before, around)
         if node.type == "continue_as_new" and waiting.kind == "scheduler":
             waiting = _last(waiting, begun)

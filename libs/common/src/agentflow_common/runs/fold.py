@@ -71,6 +71,8 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         superstep=position.superstep,
         active=position.active,
         shared=dict(position.shared),
+        sent=dict(position.sent),
+        arrived=dict(position.arrived),
         signals={name: list(kept) for name, kept in event.signals.items()},
         run_lane=event.slot,
         slot_granted=bool(event.slot),

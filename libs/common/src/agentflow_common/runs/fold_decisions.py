@@ -175,6 +175,8 @@ def _graph_advanced(state: RunState, event: ev.GraphAdvanced) -> None:
     state.superstep = event.superstep
     state.active = event.steps
     state.shared.update(event.state)
+    state.sent.update(event.sent)
+    state.arrived.update(event.arrived)
     for edge in event.taken:
         state.taken[edge] = state.taken.get(edge, 0) + 1
     for key in event.steps:

@@ -31,9 +31,9 @@ from agentflow_common.runs.state import (
     RunStatus,
     StepState,
     StepStatus,
-    current_key,
     node_of,
     parent_of,
+    present_keys,
     undo_key,
 )
 
@@ -200,12 +200,21 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
         if begun and node_of(key) not in lost and not changes.inputs:
             kept |= _partial(state, key, step, _asks(definition))
     _check_repeated(state, definition, kept, set())
-    again = frozenset(node.id for node in definition.dag.nodes if current_key(state, node.id) not in kept)
+    nodes = (node.id for node in definition.dag.nodes)
+    again = frozenset(name for name in nodes if any(key not in kept for key in present_keys(state, name)))
     return Seed(kept, _position(state), again)
 
 
 def _position(state: RunState) -> SeedPosition:
-    return SeedPosition(dict(state.visits), dict(state.taken), state.superstep, state.active, dict(state.shared))
+    return SeedPosition(
+        visits=dict(state.visits),
+        taken=dict(state.taken),
+        superstep=state.superstep,
+        active=state.active,
+        shared=dict(state.shared),
+        sent=dict(state.sent),
+        arrived=dict(state.arrived),
+    )
 
 
 def _anew(definition: Definition) -> Seed:

@@ -175,6 +175,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
     superstep: int = 0  # the number of the present superstep of a graph-style workflow
     active: tuple[str, ...] = ()  # the steps of that superstep
     shared: dict[str, Payload] = {}  # the shared state of a graph-style workflow
+    sent: dict[str, Payload] = {}  # by step of a graph: the values that an edge gave it, by name
+    arrived: dict[str, tuple[str, ...]] = {}  # by barrier of a graph: the nodes that have led to it since it last ran
     undo: list[str] = []  # steps with a compensation, in the order in which they began
     ending: Ending | None = None
     continued_as: str = ""
@@ -248,6 +250,12 @@ def current_key(state: RunState, node: str) -> str:
     return visit_key(node, state.visits[node]) if node in state.visits else node
 
 
+def present_keys(state: RunState, node: str) -> list[str]:
+    """Returns the keys of the node's present visits: a superstep that was sent several values has several."""
+    several = [key for key in state.active if node_of(key) == node] if state.sent else []
+    return several or [current_key(state, node)]
+
+
 def newest_key(state: RunState, node: str) -> str:
     """Returns the key of the node's newest visit that has ended. Earlier nodes of its loop read that visit."""
     visit = state.visits.get(node, 1)
@@ -261,10 +269,10 @@ def newest_key(state: RunState, node: str) -> str:
 
 def ended_by(state: RunState, ends: Iterable[str]) -> str:
     """Returns the step of an `end` node at which the run ends, if there is one. ends: the nodes of this type."""
-    for node in ends:
-        step = state.steps.get(current_key(state, node))
+    for key in (key for node in ends for key in present_keys(state, node)):
+        step = state.steps.get(key)
         if step is not None and step.status is StepStatus.COMPLETED:
-            return current_key(state, node)
+            return key
     return ""
 
 

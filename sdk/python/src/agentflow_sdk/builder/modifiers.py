@@ -302,6 +302,15 @@ class Modifiers(Nodes):
         self._last("compensate_with")["compensate_with"] = undo
         return self
 
+    def barrier(self) -> Self:
+        """Runs the node of a graph once every edge that leads to it was taken, and not for each of them.
+
+        Returns:
+            The builder.
+        """
+        self._last("barrier")["barrier"] = True
+        return self
+
     def writes(self, key: str | None = None, /, **parts: str) -> Self:
         """Writes the node's output into the shared state of a graph. Give either a key or parts.
 

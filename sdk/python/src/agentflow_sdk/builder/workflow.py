@@ -183,7 +183,15 @@ class Workflow(Modifiers):
         return self
 
     def edge(
-        self, source: str, target: str, *, condition: str | None = None, max_iterations: int | None = None
+        self,
+        source: str,
+        target: str,
+        *,
+        condition: str | None = None,
+        max_iterations: int | None = None,
+        over: str | list[Any] | None = None,
+        item: str | None = None,
+        args: Mapping[str, Any] | None = None,
     ) -> Self:
         """Lets one node run after another.
 
@@ -192,11 +200,18 @@ class Workflow(Modifiers):
             target: The id of the node that runs after it.
             condition: A condition in CEL; the edge is taken only if it is true. None for no condition.
             max_iterations: Makes it an edge back: the nodes between its ends run again, at most this often.
+            over: In a graph: a list, or what refers to one (`state.tasks`). The target runs once for each item.
+            item: The name of an item in `condition` and `args`; `item` if it is None.
+            args: In a graph: what the target is given instead of the state.
 
         Returns:
             The builder.
         """
-        new = {"from": source, "to": target, **given(condition=condition, max_iterations=max_iterations)}
+        new: dict[str, Any] = {
+            "from": source,
+            "to": target,
+            **given(condition=condition, max_iterations=max_iterations, over=over, item=item, args=args),
+        }
         for known in self._edges:
             if (known["from"], known["to"]) == (source, target):
                 known.update(new)

@@ -22,6 +22,7 @@ from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.runs.faults import at_step
 
 ADOPT_TIMEOUT_S: Final = 5.0
+SENT_BYTES_MAX: Final = 512  # in line, of what an edge of a graph gives one step: a superstep may have a thousand
 PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
 
 
@@ -88,7 +89,13 @@ class Packer:
                 changed[name] = stored
             else:
                 changed[name] = payload
-        return ev.encode(msgspec.structs.replace(decision, state=changed))
+        sent: dict[str, Payload] = {}
+        for step, payload in decision.sent.items():
+            sent[step] = payload
+            if len(msgspec.json.encode(payload.value)) > SENT_BYTES_MAX:
+                ref = await self._blobs.store(payload.value, f"what {step} is given")
+                sent[step] = state.sent[step] = Payload(ref=ref)
+        return ev.encode(msgspec.structs.replace(decision, state=changed, sent=sent))
 
     async def fact(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> bytes:
         """Returns the bytes of a fact for another entity.

@@ -34,15 +34,15 @@ def begin_end(at: StepContext) -> None:
         error = StepError(config.error.type, _message(at), retryable=False)
         attempts.fail(at, error, attempt=1)
         return
-    values = gathered({name: value for name, value in at.node.values.items() if name == "output"}, at.out.scope, {})
-    output = fitting(at.out.scope.inside(values.get("output")), "the run's output")
+    values = gathered({name: value for name, value in at.node.values.items() if name == "output"}, at.scope, {})
+    output = fitting(at.scope.inside(values.get("output")), "the run's output")
     attempts.complete(at, attempt=1, output=Payload(value=output))
     at.out.end = at.key
 
 
 def _message(at: StepContext) -> str:
     field = "error.message"
-    value = at.out.scope.inside(gathered({field: at.node.values[field]}, at.out.scope, {})[field])
+    value = at.scope.inside(gathered({field: at.node.values[field]}, at.scope, {})[field])
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text[:MESSAGE_CHARS_MAX] or f"the run ended at {at.key}"
 

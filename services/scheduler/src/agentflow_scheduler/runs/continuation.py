@@ -14,7 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runs.state import StepStatus, current_key
+from agentflow_common.runs.state import StepStatus, present_keys
 from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run, is_begun
@@ -50,8 +50,7 @@ def has_others(run: Run, out: RunDecisions) -> bool:
     """True if steps run, or are to run, beside a `continue_as_new`. Their results count, so it comes after them."""
     if run.in_flight or out.held:
         return True
-    for name, node in run.plan.nodes.items():
-        key = current_key(run.state, name)
+    for key, node in [(key, n) for n in run.plan.nodes.values() for key in present_keys(run.state, n.id)]:
         step = run.state.steps.get(key)
         if step is None or key in run.decided or not is_begun(step) or not run.is_present(key, node):
             continue
@@ -68,7 +67,7 @@ def _inputs(at: StepContext) -> dict[str, Any]:
     """Returns the inputs of the next run. Raises InvalidError, NeedBlob; after NeedBlob the step is dirty again."""
     fields = {name: f"inputs.{name}" for name in at.node.values}
     try:
-        inputs = at.out.scope.inside(gathered(at.node.values, at.out.scope, fields))
+        inputs = at.scope.inside(gathered(at.node.values, at.scope, fields))
     except NeedBlob:
         at.run.dirty[at.key] = None
         raise

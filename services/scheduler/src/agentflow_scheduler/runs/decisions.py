@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runs.fold import evolve
-from agentflow_common.runs.state import RunState, StepState
+from agentflow_common.runs.state import UNDO, RunState, StepState, parent_of
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.runs.plan import PlanNode, PlanWork
 from agentflow_scheduler.runs.run import Run, is_undo
@@ -42,6 +42,14 @@ class RunDecisions(Decisions):
         self.successor = ""  # the `continue_as_new` step by which the run ends
         self.end = ""  # the step of an `end` node at which the run ends
         self.items: dict[str, Items] = {}  # by expanded step, see steps/items.py
+
+    def sent(self, key: str) -> Mapping[str, Any]:
+        """Returns what an edge of a graph gave the visit that the step is, or is a part of. Raises NeedBlob."""
+        if not self._run.state.sent:
+            return {}
+        base = key.removesuffix(UNDO)
+        payload = self._run.state.sent.get(parent_of(base) or base)
+        return {} if payload is None else self.scope.look(payload)
 
     def ask(self, refs: Iterable[BlobRef]) -> None:
         """Notes values that the present step needs."""
@@ -95,6 +103,20 @@ class StepContext(msgspec.Struct, eq=False):
         work = self.node.undo if is_undo(self.key) else self.node.work
         assert work is not None, f"{self.key} has no work"  # noqa: S101
         return work
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """The inputs that an edge of a graph gave the step. Raises NeedBlob.
+
+        Bodies of maps and loops, and compensations, have inputs of their own, whose templates read what was given.
+        """
+        return {} if self.node.kind in {"map", "loop"} or is_undo(self.key) else self.out.sent(self.key)
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the run's values, with what an edge of a graph gave the step. Raises NeedBlob."""
+        sent = self.out.sent(self.key)
+        return self.out.scope.within(sent) if sent else self.out.scope
 
     @property
     def priority(self) -> int:

@@ -12,7 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from agentflow_common.runs.state import DONE, StepState, StepStatus, child_key, current_key, ended_by, parent_of
+from agentflow_common.runs.state import (
+    DONE,
+    StepState,
+    StepStatus,
+    child_key,
+    current_key,
+    ended_by,
+    parent_of,
+    present_keys,
+)
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
 from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
@@ -130,9 +139,8 @@ def _beginnings(run: Run) -> Iterator[Invariant]:
     """Yields the steps that may begin: each is dirty, or a `continue_as_new` that waits for the others."""
     continuations: set[str] = set()
     others: set[str] = set()
-    for name, node in run.plan.nodes.items():
-        key = current_key(run.state, name)
-        is_due = not run.blockers(name) or _is_met(run, node)
+    for key, node in [(key, n) for n in run.plan.nodes.values() for key in present_keys(run.state, n.id)]:
+        is_due = not run.blockers(node.id) or _is_met(run, node)
         may_begin = is_due and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
         if may_begin and key not in run.dirty:
             (continuations if node.kind == "continue_as_new" else others).add(key)

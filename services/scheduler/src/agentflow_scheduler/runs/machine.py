@@ -36,9 +36,10 @@ from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import OPEN, RunStatus, ended_by
-from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, graph, run_slots
+from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext, unbounded
 from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, StepFault
+from agentflow_scheduler.runs.graphs import supersteps
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
 from agentflow_scheduler.runs.steps import advance, lane_slots
@@ -138,7 +139,7 @@ def _advance(run: Run, out: RunDecisions) -> None:
     try:
         _advance_steps(run, out, waiting)
         while run.plan.graph is not None and not (run.undecided_count or out.failure or out.successor or out.end):
-            if run.state.status.terminal or not graph.begin_superstep(run, out):
+            if run.state.status.terminal or not supersteps.begin_superstep(run, out):
                 break
             _advance_steps(run, out, waiting)
     finally:  # a back edge or a graph may need a value, too

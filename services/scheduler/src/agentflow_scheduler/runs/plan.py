@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from graphlib import TopologicalSorter
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compi
 
 PLANS_MAX: Final = 256
 _STATE_KEY: Final = re.compile(r"\{\{\s*state(?:\.(\w+)|\['(\w+)'\])\s*\}\}\Z")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
@@ -53,10 +55,13 @@ class PlanWork:
         self.keys = {name: key for name, value in given.items() if (key := _state_key(value))}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
-    def resolve(self, scope: Scope) -> dict[str, Any]:
-        """Computes the inputs. Raises ExpressionError, NeedBlob."""
-        given = gathered(self.inputs, scope, self.fields)
-        if not self.state_args:
+    def resolve(self, scope: Scope, sent: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
+        """Computes the inputs. Raises ExpressionError, NeedBlob.
+
+        sent: the values that an edge of a graph gave the step, in place of the state and of inputs of the same names.
+        """
+        given = {**gathered(self.inputs, scope, self.fields), **sent}
+        if not self.state_args or sent:
             return given
         whole = scope.shared_by_reference()
         return {**({"state": whole} if self.kind in {"tool", "function"} else whole), **given}
@@ -113,6 +118,33 @@ class PlanNode:
         )
 
 
+class PlanEdge(msgspec.Struct, frozen=True):
+    """An edge of a graph, compiled."""
+
+    source: str
+    target: str
+    condition: str | None
+    max_iterations: int | None
+    over: Resolver | None
+    item: str
+    args: dict[str, Resolver]
+
+    @property
+    def sends(self) -> bool:
+        """True if the target is given values of its own."""
+        return self.over is not None or bool(self.args)
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}->{self.target}"
+
+    @classmethod
+    def of(cls, edge: Edge, steps: Collection[str]) -> PlanEdge:
+        over = None if edge.over is None else compile_value(edge.over, steps)
+        args = {name: compile_value(value, steps) for name, value in edge.args.items()}
+        return cls(edge.source, edge.target, edge.condition, edge.max_iterations, over, edge.item, args)
+
+
 class PlanRunLane(msgspec.Struct, frozen=True):
     """The lane of a workflow's runs, compiled."""
 
@@ -151,11 +183,14 @@ class Plan:
         # How many others each node waits for, and the nodes that wait for none.
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
         self.roots = [name for name, count in self.waits.items() if not count]
-        self.outgoing: dict[str, list[Edge]] = {}  # a graph's edges by their source
+        self.outgoing: dict[str, list[PlanEdge]] = {}  # a graph's edges by their source
+        self.barriers: dict[str, frozenset[str]] = {}  # by barrier of a graph: the nodes with an edge to it
         self.schema: Schema | None = None  # of a graph's state
         if self.graph is not None:
             for edge in definition.dag.edges:
-                self.outgoing.setdefault(edge.source, []).append(edge)
+                self.outgoing.setdefault(edge.source, []).append(PlanEdge.of(edge, sources))
+            for name in (node.id for node in definition.dag.nodes if node.barrier):
+                self.barriers[name] = frozenset(edge.source for edge in definition.dag.edges if edge.target == name)
             if self.graph.state.json_schema:
                 self.schema = Schema(self.graph.state.json_schema)
         self.loops = loops

@@ -136,8 +136,8 @@ class Scope(msgspec.Struct, eq=False):
     own: str = ""  # the visit of its node that the node's name refers to; "": the newest that has ended
 
     def within(self, local: Mapping[str, Any]) -> Scope:
-        """Returns a scope of the same run with these local names."""
-        return Scope(self.state, self.blobs, local)
+        """Returns a scope of the same run with these local names beside those that it has."""
+        return Scope(self.state, self.blobs, {**self.local, **local} if self.local else local)
 
     def looked_into(self) -> Scope:
         """Returns the scope with the values of all markers in its local names. Raises ExpressionError, NeedBlob."""

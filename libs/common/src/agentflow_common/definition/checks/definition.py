@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Collection, Iterator, Set
-from typing import Any
+from collections.abc import Collection, Iterator
 
+from agentflow_common.definition.checks.edges import edge_findings, own_names
 from agentflow_common.definition.checks.ends import end_findings
 from agentflow_common.definition.checks.fields import field_findings
-from agentflow_common.definition.checks.graph import END, graph_findings
+from agentflow_common.definition.checks.graph import graph_findings
 from agentflow_common.definition.checks.inputs import input_findings
 from agentflow_common.definition.checks.joins import join_findings
 from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
 from agentflow_common.definition.checks.maps import map_findings
 from agentflow_common.definition.checks.names import (
-    condition_findings,
     id_findings,
     refers,
     suggest,
-    template_findings,
 )
 from agentflow_common.definition.checks.retry_types import retry_findings
+from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
-from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition
+from agentflow_common.definition.model import PROBLEMS_MAX, Definition
 from agentflow_common.definition.nodes.calls import all_inputs, local_names, works
 from agentflow_common.definition.nodes.types import (
     AnyNode,
@@ -38,7 +36,7 @@ from agentflow_common.definition.nodes.types import (
 )
 from agentflow_common.definition.walks import cycle
 from agentflow_common.expressions import language as expressions
-from agentflow_common.places import Finding, Place, texts
+from agentflow_common.places import Finding, Place
 
 
 def check(definition: Definition) -> list[Finding]:
@@ -59,11 +57,12 @@ def _all(definition: Definition) -> Iterator[Finding]:
     if len(index) < len(definition.dag.nodes):
         return
     yield from _ids(definition)
-    values = _Values(definition, index)
+    values = Values(definition, index)
     sources = {} if definition.graph is not None else dependencies(definition)
     of_parts = itertools.chain(
         _inputs(definition),
-        _edges(definition, index),
+        edge_findings(definition, index),
+        _sent(definition, values),
         _policies(definition),
         run_lane_findings(definition),
         *(
@@ -135,38 +134,28 @@ def _policies(definition: Definition) -> Iterator[Finding]:
             yield place, f"{node.id!r} calls no model: only a model's answer can be cut off", "remove it"
 
 
-def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
-    seen: set[tuple[str, str]] = set()
+def _sent(definition: Definition, values: Values) -> Iterator[Finding]:
+    """Yields the problems of the templates and references in what edges send."""
     for number, edge in enumerate(definition.dag.edges):
         here: Place = ("dag", "edges", number)
-        for field, name in (("from", edge.source), ("to", edge.target)):
-            if name not in index and not (definition.graph is not None and field == "to" and name == END):
-                fix = suggest(name, index)
-                if definition.graph is not None and name.strip("_").upper() in {"START", "END"}:
-                    fix = "`entry_point` names the first node" if field == "from" else f"write {END}"
-                yield (*here, field), f"there is no node {name!r}", fix
-        if edge.source == edge.target and edge.max_iterations is None and definition.graph is None:
-            yield here, f"{edge.source!r} points at itself", "remove the edge, or give it `max_iterations`"
-        if (edge.source, edge.target) in seen:
-            yield here, f"the edge {edge.source} -> {edge.target} appears twice", "remove one"
-        if edge.max_iterations is not None and edge.condition is None and definition.graph is None:
-            yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
-        seen.add((edge.source, edge.target))
-        yield from condition_findings((*here, "condition"), edge.condition, index, BUILT_IN, definition.inputs)
+        around = values.sent(edge.source)
+        yield from values.inside("", around).check((*here, "over"), edge.over)
+        yield from values.inside("", around | own_names(edge)).check((*here, "args"), edge.args)
 
 
 class _Node:
     """The problems of one node."""
 
     def __init__(
-        self, number: int, node: AnyNode, index: dict[str, int], values: _Values, sources: Collection[str]
+        self, number: int, node: AnyNode, index: dict[str, int], values: Values, sources: Collection[str]
     ) -> None:
         self._sources = sources  # the nodes that lead to it; none in a graph
         self._here: Place = ("dag", "nodes", number)
         self._node = node
         self._index = index
         self._outer = values
-        self._values = values.inside(node.id, local_names(node))
+        self._sent = values.sent(node.id)
+        self._values = values.inside(node.id, local_names(node) | self._sent)
 
     def findings(self) -> Iterator[Finding]:
         here, node, config = self._here, self._node, self._node.config
@@ -181,7 +170,7 @@ class _Node:
         yield from (((*here, field), message, fix) for field, message, fix in lane_findings(node))
         for work in works(node):
             undo = work.path[0] == "compensate_with"
-            own = local_names(node) | {"item", "index", "output"}
+            own = local_names(node) | self._sent | {"item", "index", "output"}
             values = self._outer.inside("", own) if undo else self._values
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
@@ -193,7 +182,7 @@ class _Node:
     def _by_type(self, node: AnyNode) -> Iterator[Finding]:
         config = node.config
         if isinstance(node, MapNode):
-            yield from map_findings((*self._here, "config"), node, self._outer.inside(node.id), self._index)
+            yield from map_findings((*self._here, "config"), node, self._outer.inside(node.id, self._sent), self._index)
         elif isinstance(node, LoopNode):
             yield from self._loop(node)
         elif isinstance(node, WaitNode):
@@ -281,42 +270,6 @@ class _Node:
             yield here, "`escalate_ms` and `escalate_to` go together", "give both"
         if config.on_expire != "fail" and config.expires_ms is None:
             yield (*here, "on_expire"), "`on_expire` needs `expires_ms`: without it nothing expires", "add it"
-
-
-class _Values:
-    """The checks of references and templates anywhere inside a value."""
-
-    def __init__(self, definition: Definition, index: dict[str, int]) -> None:
-        self._index = index
-        self._owner = ""
-        self._local: frozenset[str] = frozenset()
-        self._declared = set(definition.inputs)
-        self._cyclic = definition.graph is not None or any(e.max_iterations for e in definition.dag.edges)
-
-    def inside(self, owner: str, local: frozenset[str] = frozenset()) -> _Values:
-        """Returns the same checks for the values of the node `owner`, where the names in `local` have a meaning too."""
-        found = copy.copy(self)
-        found._owner = owner
-        found._local = local
-        return found
-
-    def condition(self, place: Place, text: str | None, local: Set[str] = frozenset()) -> Iterator[Finding]:
-        yield from condition_findings(place, text, self._index, {*BUILT_IN, *local}, self._declared)
-
-    def check(self, place: Place, value: Any) -> Iterator[Finding]:
-        for here, text in texts(value, place):
-            reference = expressions.parse_reference(text)
-            if reference is not None:
-                yield from self._reference(here, text, reference[0])
-            elif expressions.is_template(text):
-                names = {*BUILT_IN, *self._local}
-                yield from template_findings(here, text, self._index, names, self._declared)
-
-    def _reference(self, place: Place, text: str, step: str) -> Iterator[Finding]:
-        if step not in self._index:
-            yield place, f"{text!r} refers to {step!r}, and there is no such node", suggest(step, self._index)
-        elif step == self._owner and not self._cyclic:
-            yield place, f"{text!r} refers to the node itself", "refer to a node that runs before"
 
 
 def _order(definition: Definition) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from agentflow_common.definition.checks.edges import END, send_findings, sends_without_graph
 from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs, works
@@ -16,7 +17,6 @@ from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema, StateError
 from agentflow_common.places import Finding, Place, texts
 
-END = "END"
 _KINDS = {
     "append": ("array",), "extend": ("array",), "union": ("array",), "merge": ("object",),
     "sum": ("number", "integer"), "max": ("number", "integer", "string"), "min": ("number", "integer", "string"),
@@ -33,6 +33,7 @@ def graph_findings(definition: Definition) -> Iterator[Finding]:
         yield from _node(definition, number, node)
     graph = definition.graph
     if graph is None:
+        yield from sends_without_graph(definition)
         return
     index = [node.id for node in definition.dag.nodes]
     if graph.entry_point not in index:
@@ -40,6 +41,7 @@ def graph_findings(definition: Definition) -> Iterator[Finding]:
     else:
         yield from _unreachable(definition, graph.entry_point)
     yield from _state(definition)
+    yield from send_findings(definition)
 
 
 def _some(names: list[str]) -> str:
@@ -51,6 +53,8 @@ def _node(definition: Definition, number: int, node: AnyNode) -> Iterator[Findin
     if definition.graph is None:
         if node.writes is not None:
             yield (*here, "writes"), "only a graph has a shared state", "remove it, or read the output as node.output"
+        if node.barrier:
+            yield (*here, "barrier"), "only a graph has barriers", "remove it: the node waits for all that lead to it"
         if any(work.config.state_args for work in works(node)):
             yield (*here, "config", "state_args"), "only a graph has a shared state", "remove it"
         return

@@ -19,7 +19,7 @@ def join_findings(definition: Definition) -> Iterator[Finding]:
     if definition.graph is not None:
         for number in joins.values():
             text = "a graph's node runs when an edge leads to it, so it has nothing to join"
-            yield ("dag", "nodes", number, "join"), text, "remove it"
+            yield ("dag", "nodes", number, "join"), text, "remove it, or write `barrier: true`"
         return
     sources = dependencies(definition)
     before = waits_for(definition)

@@ -114,6 +114,9 @@ class NodeBase(Model):
     number, starts the node when so many have completed, and cancels the others.
     """
 
+    barrier: bool = False
+    """In a graph: the node runs once every edge that leads to it was taken since it last ran, and not for each."""
+
     compensate_with: Compensation | None = None
     """Undoes the step if the run fails or is cancelled later."""
 

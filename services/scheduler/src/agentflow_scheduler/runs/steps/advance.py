@@ -20,7 +20,7 @@ from typing import Final
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
-from agentflow_common.runs.state import ACTIVE, StepStatus, current_key, iteration_key, parent_of
+from agentflow_common.runs.state import ACTIVE, StepStatus, iteration_key, parent_of, present_keys
 from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import skip_reason
@@ -54,7 +54,7 @@ def advance(run: Run, out: RunDecisions, key: str) -> None:
 
 def _advance_pending(at: StepContext) -> None:
     run, key = at.run, at.key
-    if key == current_key(run.state, at.node.id):
+    if key in present_keys(run.state, at.node.id):
         if not run.blockers(at.node.id) or joins.is_due(at):
             _begin(at)
         return
@@ -79,7 +79,7 @@ def _begin(at: StepContext) -> None:
         if at.node.need:
             reason = joins.skip_reason(at)
         else:
-            reason = skip_reason(at.out.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
+            reason = skip_reason(at.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
         if reason:
             at.emit(ev.StepSkipped, reason=reason)
             at.run.mark_final(at.key)

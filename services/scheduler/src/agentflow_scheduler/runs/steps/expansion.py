@@ -34,7 +34,7 @@ _NOTHING: Final = Payload()
 
 def expand(at: StepContext) -> None:
     """Gives the step one child for each item. Raises ExpressionError, NeedBlob."""
-    items = items_of(at.out, at.node, at.key)
+    items = items_of(at, at.key)
     width = len(items.values)
     if width > ITEMS_MAX:
         kind = "map" if at.node.kind == "map" else "parallel"
@@ -77,8 +77,9 @@ def _room(at: StepContext) -> int:
 
 def _offer_children(at: StepContext, room: int) -> None:
     out, node, work = at.out, at.node, at.work
-    name, items, _ = items_of(out, node, at.key)
-    inputs = {} if node.kind == "map" else work.resolve(out.scope)
+    name, items, _ = items_of(at, at.key)
+    around = at.scope
+    inputs = {} if node.kind == "map" else work.resolve(around, at.sent)
     if len(items) != at.step.width:
         raise AssertionError(f"{at.state.run}/{at.key}: {len(items)} items, expanded to {at.step.width}")
     left = at.run.next_children[at.key]
@@ -90,7 +91,7 @@ def _offer_children(at: StepContext, room: int) -> None:
         try:
             at.run.check_fault(child.key)
             if node.kind == "map":
-                scope = out.scope.within({name: items[index], "index": index})
+                scope = around.within({name: items[index], "index": index})
                 if is_left_out(child, scope):
                     left.pop()
                     continue
@@ -100,7 +101,7 @@ def _offer_children(at: StepContext, room: int) -> None:
             else:
                 if not at.may_offer(pool):
                     return
-                attempts.begin_with(child, 1, {**inputs, name: items[index]}, out.scope)
+                attempts.begin_with(child, 1, {**inputs, name: items[index]}, around)
         except InvalidError as error:
             attempts.fail_undecidable(child, error)
         left.pop()
@@ -189,7 +190,7 @@ def _follow(at: StepContext, iteration: StepState) -> None:
         return
     output = iteration.output or _NOTHING
     if config.until is not None:
-        scope = at.out.scope.within({"iteration": step.iteration, "previous": at.out.scope.look(output)})
+        scope = at.scope.within({"iteration": step.iteration, "previous": at.scope.look(output)})
         if in_field("until", holds, scope, config.until):
             attempts.complete(at, attempt=0, output=output)
             return
@@ -203,7 +204,7 @@ def _follow(at: StepContext, iteration: StepState) -> None:
 
 def _begin_iteration(at: StepContext, number: int, last: Payload) -> None:
     config = at.node.config
-    scope = at.out.scope.within({"iteration": number, "previous": at.out.scope.look(last)})
+    scope = at.scope.within({"iteration": number, "previous": at.scope.look(last)})
     if config.while_ is not None and not in_field("while", holds, scope, config.while_):
         attempts.complete(at, attempt=0, output=last)
     elif number <= config.max_iterations:

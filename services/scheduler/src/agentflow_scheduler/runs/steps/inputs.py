@@ -14,19 +14,19 @@ from agentflow_scheduler.runs.steps.items import items_of
 def inputs_of(at: StepContext) -> tuple[dict[str, Any], Scope]:
     """Returns the inputs of an attempt, and the scope in which they were computed. Raises InvalidError, NeedBlob."""
     scope, item = scope_of(at)
-    return {**at.work.resolve(scope), **item}, scope
+    return {**at.work.resolve(scope, at.sent), **item}, scope
 
 
 def scope_of(at: StepContext) -> tuple[Scope, dict[str, Any]]:
     """Returns the scope of a step, and the input with its item, which replaces the one of the definition."""
-    out, node = at.out, at.node
+    node = at.node
     base = at.key.removesuffix(UNDO)
     parent = parent_of(base)
     local: dict[str, Any] = {}
     item: dict[str, Any] = {}
     if parent is not None and base.endswith("]"):
         index = int(base[len(parent) + 1 : -1])
-        items = items_of(out, node, parent)
+        items = items_of(at, parent)
         value = items.values[index]
         if node.kind == "map":
             local = {items.name: value, "index": index}
@@ -35,12 +35,12 @@ def scope_of(at: StepContext) -> tuple[Scope, dict[str, Any]]:
         else:
             item = {items.name: value}
     elif parent is not None:
-        local = _loop_names(out.scope, parent, int(base[len(parent) + 1 :]))
+        local = _loop_names(at.scope, parent, int(base[len(parent) + 1 :]))
     if base != at.key:  # a compensation may refer to the output that it undoes
         undone = at.state.steps[base]
         output = undone.output if undone.status is StepStatus.COMPLETED else undone.output or undone.late
-        local["output"] = out.scope.look(output or Payload())
-    scope = out.scope.within(local) if local else out.scope
+        local["output"] = at.scope.look(output or Payload())
+    scope = at.scope.within(local) if local else at.scope
     if base != at.key:
         scope.own = parent or base  # and not a later visit
     return scope, item

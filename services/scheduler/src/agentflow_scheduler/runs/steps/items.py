@@ -8,24 +8,25 @@ from agentflow_common.definition.nodes.base import ITEMS_MAX
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.json_values import kind_of
 from agentflow_common.runs.state import MARKER
-from agentflow_scheduler.runs.decisions import Items, RunDecisions
+from agentflow_scheduler.runs.decisions import Items, StepContext
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.scope import Scope, fitting, in_field
 
 _NUMBERS: Final = ("start", "stop", "step")
 
 
-def items_of(out: RunDecisions, node: PlanNode, parent: str) -> Items:
+def items_of(at: StepContext, parent: str) -> Items:
     """Returns the items of a step that has one child for each.
 
     They are looked up once in a turn, however many children it concerns. Raises ExpressionError, NeedBlob.
     """
+    out, node = at.out, at.node
     if parent not in out.items:
         if node.kind == "map":
-            out.items[parent] = _of_map(node, out.scope)
+            out.items[parent] = _of_map(node, at.scope)
         else:
             assert node.work is not None  # noqa: S101
-            out.items[parent] = _mapped_input(node, node.work.resolve(out.scope), out.scope)
+            out.items[parent] = _mapped_input(node, node.work.resolve(at.scope, at.sent), at.scope)
     return out.items[parent]
 
 

@@ -48,7 +48,7 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
     definition = load_trusted(raw)
     if work.state_args and definition.inputs:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
-    checked = fitting(definition.check_inputs(at.out.scope.inside(inputs), private=True), "what the workflow is given")
+    checked = fitting(definition.check_inputs(at.scope.inside(inputs), private=True), "what the workflow is given")
     child = ids.derived_run_id(state.org, state.run, at.key, attempt)
     at.emit(ev.StepWaiting, attempt=attempt, kind="subworkflow", child=child, undo=at.node.undo is not None)
     submit(

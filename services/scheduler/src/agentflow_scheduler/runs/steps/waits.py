@@ -40,7 +40,7 @@ def _set_timer(at: StepContext, kind: str, fire_at: int) -> None:
 
 
 def begin_wait(at: StepContext) -> None:
-    values = gathered(at.node.values, at.out.scope, {})
+    values = gathered(at.node.values, at.scope, {})
     if "until" in values:
         until = _ms("until", durations.time_ms, values["until"])
     else:
@@ -93,14 +93,14 @@ def advance_signal(at: StepContext) -> None:
 
 
 def begin_approval(at: StepContext) -> None:
-    values = gathered(at.node.values, at.out.scope, {})
+    values = gathered(at.node.values, at.scope, {})
     config = at.node.config
     people = _names(values["approvers"])
     if config.approvers and not people:  # or else anyone could answer
         raise ExpressionError("`approvers` names nobody")
     if people and config.required > len({*people, *_names(values["escalate_to"])}):
         raise ExpressionError(f"{config.required} approvals are required, and there are {len(people)} approvers")
-    message = _message(at.out.scope.inside(values["message"]))
+    message = _message(at.scope.inside(values["message"]))
     detail = {"message": message, "approvers": people, "required": config.required}
     until = at.out.now_ms + config.expires_ms if config.expires_ms else 0
     at.emit(ev.StepWaiting, attempt=1, kind="approval", until=until, detail=detail)
@@ -149,7 +149,7 @@ def advance_approval(at: StepContext) -> None:
         else:
             _conclude(at, approved=not refusal, expired=True)
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
-        people = gathered({"escalate_to": at.node.values["escalate_to"]}, at.out.scope, {})
+        people = gathered({"escalate_to": at.node.values["escalate_to"]}, at.scope, {})
         at.emit(ev.ApprovalEscalated, approvers=tuple(_names(people["escalate_to"])))
     else:
         if step.until and step.reason != "expire":
@@ -161,7 +161,7 @@ def advance_approval(at: StepContext) -> None:
 def _conclude(at: StepContext, **verdict: bool) -> None:
     """Ends an approval with `approved`, and with `expired` if it did. Raises NeedBlob for data stored out of line."""
     answered = {str(n): functools.partial(_shown, answer) for n, answer in enumerate(at.step.answers)}
-    decisions = list(gathered(answered, at.out.scope).values())
+    decisions = list(gathered(answered, at.scope).values())
     try:
         output = fitting({"decisions": decisions, **verdict}, "what the answers hold")
     except InvalidError as error:
