@@ -133,6 +133,8 @@ SOON = {
     "items_without_condition": 45,
     "skipped_items_fail": 45,
     "keys_forgotten": 109,
+    "barrier_stays_open": 79,
+    "sent_to_the_node": 203,
 }
 
 

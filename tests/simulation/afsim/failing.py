@@ -30,6 +30,8 @@ def check_advanced(rules: Any, state: RunState, event: Any) -> None:
         step = state.steps.get(key, _NOBODY)
         if key not in state.active or step.status not in _RAN or edge.target not in rules.nodes:
             continue
+        if edge.over is not None or rules.nodes[edge.target].barrier:  # see sends.py
+            continue
         if edge.max_iterations is None and _holds(edge.condition, edge.source, step) and edge.target not in following:
             rules.fail(f"the graph did not go on to {edge.target} from {key}, which is {step.status}")
 

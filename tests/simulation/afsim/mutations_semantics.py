@@ -9,11 +9,12 @@ from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
-from agentflow_common.runs.state import Answer, RunState, StepStatus
+from agentflow_common.runs.state import Answer, RunState, StepStatus, node_of
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_scheduler.engine import append, pools
 from agentflow_scheduler.runs import back_edges, continuation, ending, machine, saga
 from agentflow_scheduler.runs import decisions as run_decisions
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.steps import advance, attempts, expansion, joins, lane_slots, subworkflows, waits
 from agentflow_scheduler.shards import recovery
 
@@ -279,6 +280,25 @@ def fired_again() -> list[Change]:
     return [(schedule_fold._DECISIONS, ev.ScheduleFired, fired)]
 
 
+def barrier_stays_open() -> list[Change]:
+    """A barrier that has run remembers who had come."""
+    real = DECISIONS[ev.GraphAdvanced]
+
+    def advanced(state: RunState, event: Any) -> None:
+        before, came = dict(state.arrived), {node_of(key) for key in state.active}
+        real(state, event)
+        for name in (name for name, now in event.arrived.items() if not now):
+            state.arrived[name] = tuple({*before.get(name, ()), *came})
+
+    return [(DECISIONS, ev.GraphAdvanced, advanced)]
+
+
+def sent_to_the_node() -> list[Change]:
+    """Every visit of a node gets what the first one was sent."""
+    real = RunDecisions.sent
+    return [(RunDecisions, "sent", lambda self, key: real(self, node_of(key)))]
+
+
 ALL: tuple[Callable[[], list[Change]], ...] = (
     slot_kept_on_cancel, lane_limit_ignored, sent_afterwards, compensated_forward, compensated_again,
     concurrency_ignored, too_many_failures, signal_taken_twice, one_person_counts_twice, parent_never_told,
@@ -286,5 +306,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     total_time_retried, timers_left_out, tried_again_unasked,
     window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
     undone_before_children, ended_before_children, late_effects_forgotten, goes_on_beside_others,
-    end_forgotten, beside_the_end, losers_go_on,
+    end_forgotten, beside_the_end, losers_go_on, barrier_stays_open, sent_to_the_node,
 )  # fmt: skip

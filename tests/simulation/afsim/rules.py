@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from afsim import early, failing, joins, maps, run_lanes
+from afsim.sends import Sends
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -74,6 +75,7 @@ class Rules(RunFold):
         self.effective: Counter[tuple[str, int]] = Counter()
         self.taken: Counter[Any] = Counter()  # signals
         self.ended = False
+        self.sends = Sends(self)
 
     def _apply(self, seq: int, event: ev.Event) -> None:
         state = self.state
@@ -215,6 +217,8 @@ class Rules(RunFold):
         begins = not key.endswith(UNDO) and not _gives_back(event)
         if begins and (step.expired or (base is not None and state.steps[base].expired)):
             self.fail(f"{key} attempt {event.attempt} began after its total time")
+        if isinstance(event, ev.StepScheduled):
+            self.sends.check_offered(event, key)
         if isinstance(event, ev.StepScheduled) and step.status is StepStatus.QUEUED:
             if not step.granted:
                 self.fail(f"{key} was offered without a slot")
@@ -313,6 +317,7 @@ class Rules(RunFold):
 
     def _advanced(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
         failing.check_advanced(self, state, event)
+        self.sends.check_advanced(state, event)
         if self.supersteps is not None and event.superstep > self.supersteps:
             self.fail(f"superstep {event.superstep} of {self.supersteps}")
         for name in state.active:

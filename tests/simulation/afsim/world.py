@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, joins, maps, rich, run_lanes, workload
+from afsim import checker, joins, maps, rich, run_lanes, sends, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -171,7 +171,12 @@ class World:
 
     def _submit_rich(self, index: int) -> None:
         made = twisted(rich.definition(self.rng), 0.12)
-        for changed in (maps.with_items, joins.with_races, run_lanes.with_lane):  # each draws by itself
+        for changed in (
+            maps.with_items,
+            joins.with_races,
+            sends.with_sends,
+            run_lanes.with_lane,
+        ):  # each draws by itself
             made = changed(self.seed, index, made)
         found = parse_dict(made)
         key = subjects.key_of("o", f"run_{index}")
