@@ -101,6 +101,8 @@ DOORS = {
     "CreatePrompt": ("prompts.create", "prompt create"),
     "GetPrompt": ("prompts.get", "prompt get"),
     "ListPrompts": ("prompts.list", "prompt list"),
+    "ListPromptVersions": ("prompts.versions", "prompt versions"),
+    "SetPromptLabel": ("prompts.label", "prompt label"),
     "GetTrace": ("traces.get", "trace get"),
     "QueryTraces": ("traces.query", "trace query"),
     "CreateBudget": ("budgets.create", "budget create"),
@@ -131,7 +133,7 @@ async def test_both_clients_and_the_command_line_have_it(name: str) -> None:
 def test_engine_17_the_lists_are_found() -> None:
     assert {
         "ListRuns", "ListApprovals", "ListPrompts", "ListBudgets", "ListLanes", "ListVersions", "ListSchedules",
-        "ListWorkflows", "ListCalendars", "ListDeadLetters", "ListTools", "QueryTraces",
+        "ListWorkflows", "ListPromptVersions", "ListCalendars", "ListDeadLetters", "ListTools", "QueryTraces",
     } <= set(LISTS)  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from agentctl.display.output import Format, Output, emit
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import Prefix, argument, option
+from agentctl.options import Prefix, argument, flag, option
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Prompt
+    from agentflow_sdk import Client, Prompt, PromptVersion
 
 app = RemoteGroup("prompt", "Create and read prompts.")
 
@@ -79,3 +79,30 @@ def get(
     """Show a prompt version."""
     prompt = client.prompts.get(name, version)
     emit(prompt.to_dict(), output, lambda: render.prompt(prompt))
+
+
+@app.command()
+@listed(100)
+def versions(client: Client, name: Annotated[str, argument("Name of the prompt.")]) -> Listing[PromptVersion]:
+    """List the versions of a prompt with their labels, newest first."""
+    return lambda size, at: client.prompts.versions(name, limit=size, page_token=at), render.prompt_versions
+
+
+@app.command()
+def label(
+    client: Client,
+    name: Annotated[str, argument("Name of the prompt.")],
+    version: Annotated[int, argument("The version; with --remove, any number.", min=0, max=2**31 - 1)],
+    label: Annotated[str, argument("production, ...")],
+    remove: Annotated[bool, flag("Remove the label.", "--remove")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Point a label at any version of a prompt, an older one too."""
+    if remove:
+        there = client.prompts.remove_label(name, label)
+        said = f"{name}@{label} is removed" if there else f"{name} has no label {label}"
+        emit({"name": name, "label": label, "changed": there}, output, lambda: said)
+        return
+    found = client.prompts.label(name, label, version)
+    again = "" if found.changed else " (as before)"
+    emit(found.to_dict(), output, lambda: f"{name}@{label} is version {found.version}{again}")

@@ -45,11 +45,14 @@ def _table(tools: list[Tool]) -> Any:
         "TYPE": lambda tool: tool.kind,
         "IDEMPOTENT": lambda tool: "yes" if tool.idempotent else "no",
         "ORIGIN": lambda tool: "built in" if tool.built_in else "loaded",
+        "WORKERS": lambda tool: len(tool.workers) or "",
+        "VERSIONS": lambda tool: 1 + len(tool.other_versions),
         "ABOUT": lambda tool: tool.doc.partition("\n")[0],
     }
     if tools:
         note("the arguments of one: agentctl tools get NAME")
-    return table_of(tools, columns, empty="no worker offers such a tool", less=("ORIGIN",))
+    less = ("ORIGIN", "VERSIONS", "WORKERS")
+    return table_of(tools, columns, empty="no worker offers such a tool", right=less[1:], less=less)
 
 
 def _shown(tool: Tool) -> None:
@@ -59,6 +62,9 @@ def _shown(tool: Tool) -> None:
         ("idempotent", "yes" if tool.idempotent else "no: an attempt with an unknown outcome is not repeated"),
         ("reveal", ", ".join(tool.reveal)),
         ("origin", "built in" if tool.built_in else f"loaded; offered {when(tool.offered_at)}"),
+        ("workers", ", ".join(tool.workers)),
+        ("version", tool.version),
+        *(("other version", f"{other.version} of {', '.join(other.workers)}") for other in tool.other_versions),
     ]
     console.print(render.fields(pairs))
     if tool.doc:

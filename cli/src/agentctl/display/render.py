@@ -11,7 +11,18 @@ from agentctl.display.output import Columns, clean, counts, duration, money, sta
 from agentctl.display.progress import brief
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Budget, Prompt, Run, RunSummary, Step, Trace, TraceEvent, TraceStep, TraceSummary
+    from agentflow_sdk import (
+        Budget,
+        Prompt,
+        PromptVersion,
+        Run,
+        RunSummary,
+        Step,
+        Trace,
+        TraceEvent,
+        TraceStep,
+        TraceSummary,
+    )
 
 BAR_COLUMNS: Final = 40
 BAR_COLUMNS_MIN: Final = 12
@@ -182,6 +193,19 @@ def prompts(items: Sequence[Prompt]) -> Any:
     }
     empty = "no prompts of that name: agentctl prompt create NAME --template @FILE"
     return table_of(items, columns, right=("VERSION",), empty=empty, less=("CREATED", "TASK", "LABELS"))
+
+
+def prompt_versions(items: Sequence[PromptVersion]) -> Any:
+    """Returns a table of the versions of a prompt."""
+    columns: Columns[PromptVersion] = {
+        "VERSION": lambda item: item.version,
+        "LABELS": lambda item: ", ".join(item.labels),
+        "CREATED": lambda item: when(item.created_at),
+        "BY": lambda item: item.created_by,
+        "SHA256": lambda item: item.sha256[:12],
+        "DESCRIPTION": lambda item: item.description,
+    }
+    return table_of(items, columns, right=("VERSION",), less=("SHA256", "BY", "DESCRIPTION"))
 
 
 def budgets(items: Sequence[Budget]) -> Any:

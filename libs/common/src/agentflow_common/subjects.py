@@ -24,7 +24,8 @@ LEASE_BUCKET: Final = "AF_LEASES"
 LEASE_STREAM: Final = f"KV_{LEASE_BUCKET}"
 LEASE_PREFIX: Final = f"$KV.{LEASE_BUCKET}."
 ALL_LEASES: Final = LEASE_PREFIX + ">"
-REGISTRY_BUCKET: Final = "AF_REGISTRY"
+REGISTRY_BUCKET: Final = "AF_REGISTRY"  # descriptions of tools and functions
+WORKERS_BUCKET: Final = "AF_WORKERS"  # what each worker offers, ages out
 CONTROLS_BUCKET: Final = "AF_CONTROLS"  # what operators set live: `lane.<name>`, `workflow.<org>.<name>`
 LOAD_BUCKET: Final = "AF_LOAD"  # what each scheduler has in hand: `scheduler.<id>`, ages out
 

@@ -25,27 +25,37 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61gentflow/v1/prompt.proto\x12\x0c\x61gentflow.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x94\x02\n\x06Prompt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06system\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12.\n\rinputs_schema\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x0c\n\x04task\x18\x08 \x01(\t\x12\x19\n\x11max_output_tokens\x18\t \x01(\x05\x12\x13\n\x0btemperature\x18\n \x01(\x01\x12\x12\n\ncreated_at\x18\x0b \x01(\x03\x12\x12\n\ncreated_by\x18\x0c \x01(\t\x12\x0e\n\x06sha256\x18\r \x01(\t\"\xd8\x01\n\x13\x43reatePromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x0e\n\x06system\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12.\n\rinputs_schema\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x05\x12\x13\n\x0btemperature\x18\t \x01(\x01\"<\n\x14\x43reatePromptResponse\x12$\n\x06prompt\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Prompt\"1\n\x10GetPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"9\n\x11GetPromptResponse\x12$\n\x06prompt\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Prompt\"P\n\x12ListPromptsRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x13ListPromptsResponse\x12%\n\x07prompts\x18\x01 \x03(\x0b\x32\x14.agentflow.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x88\x02\n\rPromptService\x12U\n\x0c\x43reatePrompt\x12!.agentflow.v1.CreatePromptRequest\x1a\".agentflow.v1.CreatePromptResponse\x12L\n\tGetPrompt\x12\x1e.agentflow.v1.GetPromptRequest\x1a\x1f.agentflow.v1.GetPromptResponse\x12R\n\x0bListPrompts\x12 .agentflow.v1.ListPromptsRequest\x1a!.agentflow.v1.ListPromptsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61gentflow/v1/prompt.proto\x12\x0c\x61gentflow.v1\x1a\x1cgoogle/protobuf/struct.proto\"P\n\x19ListPromptVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"}\n\rPromptVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x03\x12\x12\n\ncreated_by\x18\x05 \x01(\t\x12\x0e\n\x06labels\x18\x06 \x03(\t\"d\n\x1aListPromptVersionsResponse\x12-\n\x08versions\x18\x01 \x03(\x0b\x32\x1b.agentflow.v1.PromptVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"U\n\x15SetPromptLabelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0e\n\x06remove\x18\x04 \x01(\x08\":\n\x16SetPromptLabelResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"\x94\x02\n\x06Prompt\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x10\n\x08template\x18\x03 \x01(\t\x12\x0e\n\x06system\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12.\n\rinputs_schema\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x0c\n\x04task\x18\x08 \x01(\t\x12\x19\n\x11max_output_tokens\x18\t \x01(\x05\x12\x13\n\x0btemperature\x18\n \x01(\x01\x12\x12\n\ncreated_at\x18\x0b \x01(\x03\x12\x12\n\ncreated_by\x18\x0c \x01(\t\x12\x0e\n\x06sha256\x18\r \x01(\t\"\xd8\x01\n\x13\x43reatePromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08template\x18\x02 \x01(\t\x12\x0e\n\x06system\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12.\n\rinputs_schema\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x05\x12\x13\n\x0btemperature\x18\t \x01(\x01\"<\n\x14\x43reatePromptResponse\x12$\n\x06prompt\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Prompt\"1\n\x10GetPromptRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"9\n\x11GetPromptResponse\x12$\n\x06prompt\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Prompt\"P\n\x12ListPromptsRequest\x12\x13\n\x0bname_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x13ListPromptsResponse\x12%\n\x07prompts\x18\x01 \x03(\x0b\x32\x14.agentflow.v1.Prompt\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xce\x03\n\rPromptService\x12U\n\x0c\x43reatePrompt\x12!.agentflow.v1.CreatePromptRequest\x1a\".agentflow.v1.CreatePromptResponse\x12L\n\tGetPrompt\x12\x1e.agentflow.v1.GetPromptRequest\x1a\x1f.agentflow.v1.GetPromptResponse\x12R\n\x0bListPrompts\x12 .agentflow.v1.ListPromptsRequest\x1a!.agentflow.v1.ListPromptsResponse\x12g\n\x12ListPromptVersions\x12\'.agentflow.v1.ListPromptVersionsRequest\x1a(.agentflow.v1.ListPromptVersionsResponse\x12[\n\x0eSetPromptLabel\x12#.agentflow.v1.SetPromptLabelRequest\x1a$.agentflow.v1.SetPromptLabelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentflow.v1.prompt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROMPT']._serialized_start=74
-  _globals['_PROMPT']._serialized_end=350
-  _globals['_CREATEPROMPTREQUEST']._serialized_start=353
-  _globals['_CREATEPROMPTREQUEST']._serialized_end=569
-  _globals['_CREATEPROMPTRESPONSE']._serialized_start=571
-  _globals['_CREATEPROMPTRESPONSE']._serialized_end=631
-  _globals['_GETPROMPTREQUEST']._serialized_start=633
-  _globals['_GETPROMPTREQUEST']._serialized_end=682
-  _globals['_GETPROMPTRESPONSE']._serialized_start=684
-  _globals['_GETPROMPTRESPONSE']._serialized_end=741
-  _globals['_LISTPROMPTSREQUEST']._serialized_start=743
-  _globals['_LISTPROMPTSREQUEST']._serialized_end=823
-  _globals['_LISTPROMPTSRESPONSE']._serialized_start=825
-  _globals['_LISTPROMPTSRESPONSE']._serialized_end=910
-  _globals['_PROMPTSERVICE']._serialized_start=913
-  _globals['_PROMPTSERVICE']._serialized_end=1177
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_start=73
+  _globals['_LISTPROMPTVERSIONSREQUEST']._serialized_end=153
+  _globals['_PROMPTVERSION']._serialized_start=155
+  _globals['_PROMPTVERSION']._serialized_end=280
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_start=282
+  _globals['_LISTPROMPTVERSIONSRESPONSE']._serialized_end=382
+  _globals['_SETPROMPTLABELREQUEST']._serialized_start=384
+  _globals['_SETPROMPTLABELREQUEST']._serialized_end=469
+  _globals['_SETPROMPTLABELRESPONSE']._serialized_start=471
+  _globals['_SETPROMPTLABELRESPONSE']._serialized_end=529
+  _globals['_PROMPT']._serialized_start=532
+  _globals['_PROMPT']._serialized_end=808
+  _globals['_CREATEPROMPTREQUEST']._serialized_start=811
+  _globals['_CREATEPROMPTREQUEST']._serialized_end=1027
+  _globals['_CREATEPROMPTRESPONSE']._serialized_start=1029
+  _globals['_CREATEPROMPTRESPONSE']._serialized_end=1089
+  _globals['_GETPROMPTREQUEST']._serialized_start=1091
+  _globals['_GETPROMPTREQUEST']._serialized_end=1140
+  _globals['_GETPROMPTRESPONSE']._serialized_start=1142
+  _globals['_GETPROMPTRESPONSE']._serialized_end=1199
+  _globals['_LISTPROMPTSREQUEST']._serialized_start=1201
+  _globals['_LISTPROMPTSREQUEST']._serialized_end=1281
+  _globals['_LISTPROMPTSRESPONSE']._serialized_start=1283
+  _globals['_LISTPROMPTSRESPONSE']._serialized_end=1368
+  _globals['_PROMPTSERVICE']._serialized_start=1371
+  _globals['_PROMPTSERVICE']._serialized_end=1833
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,16 @@ class PromptServiceStub:
                 request_serializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptsRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptsResponse.FromString,
                 _registered_method=True)
+        self.ListPromptVersions = channel.unary_unary(
+                '/agentflow.v1.PromptService/ListPromptVersions',
+                request_serializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsResponse.FromString,
+                _registered_method=True)
+        self.SetPromptLabel = channel.unary_unary(
+                '/agentflow.v1.PromptService/SetPromptLabel',
+                request_serializer=agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelResponse.FromString,
+                _registered_method=True)
 
 
 class PromptServiceServicer:
@@ -74,6 +84,20 @@ class PromptServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPromptVersions(self, request, context):
+        """The versions of one prompt with their labels, without their texts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPromptLabel(self, request, context):
+        """Points a label at any version, an older one too. Runs that were submitted before keep the version that they pinned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PromptServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +115,16 @@ def add_PromptServiceServicer_to_server(servicer, server):
                     servicer.ListPrompts,
                     request_deserializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptsRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptsResponse.SerializeToString,
+            ),
+            'ListPromptVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPromptVersions,
+                    request_deserializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsResponse.SerializeToString,
+            ),
+            'SetPromptLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPromptLabel,
+                    request_deserializer=agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +208,60 @@ class PromptService:
             '/agentflow.v1.PromptService/ListPrompts',
             agentflow_dot_v1_dot_prompt__pb2.ListPromptsRequest.SerializeToString,
             agentflow_dot_v1_dot_prompt__pb2.ListPromptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPromptVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.PromptService/ListPromptVersions',
+            agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsRequest.SerializeToString,
+            agentflow_dot_v1_dot_prompt__pb2.ListPromptVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPromptLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.PromptService/SetPromptLabel',
+            agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelRequest.SerializeToString,
+            agentflow_dot_v1_dot_prompt__pb2.SetPromptLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentflow/v1/tool.proto\x12\x0c\x61gentflow.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xa2\x01\n\x04Tool\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nidempotent\x18\x03 \x01(\x08\x12\x0e\n\x06reveal\x18\x04 \x03(\t\x12\'\n\x06schema\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03\x64oc\x18\x06 \x01(\t\x12\x10\n\x08\x62uilt_in\x18\x07 \x01(\x08\x12\x12\n\noffered_at\x18\x08 \x01(\x03\"\\\n\x10ListToolsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"O\n\x11ListToolsResponse\x12!\n\x05tools\x18\x01 \x03(\x0b\x32\x12.agentflow.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"3\n\x0fGetToolResponse\x12 \n\x04tool\x18\x01 \x01(\x0b\x32\x12.agentflow.v1.Tool2\xa3\x01\n\x0bToolService\x12L\n\tListTools\x12\x1e.agentflow.v1.ListToolsRequest\x1a\x1f.agentflow.v1.ListToolsResponse\x12\x46\n\x07GetTool\x12\x1c.agentflow.v1.GetToolRequest\x1a\x1d.agentflow.v1.GetToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentflow/v1/tool.proto\x12\x0c\x61gentflow.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xf0\x01\n\x04Tool\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nidempotent\x18\x03 \x01(\x08\x12\x0e\n\x06reveal\x18\x04 \x03(\t\x12\'\n\x06schema\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03\x64oc\x18\x06 \x01(\t\x12\x10\n\x08\x62uilt_in\x18\x07 \x01(\x08\x12\x12\n\noffered_at\x18\x08 \x01(\x03\x12\x0f\n\x07workers\x18\t \x03(\t\x12\x0f\n\x07version\x18\n \x01(\t\x12*\n\x0eother_versions\x18\x0b \x03(\x0b\x32\x12.agentflow.v1.Tool\"\\\n\x10ListToolsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x13\n\x0bname_prefix\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"O\n\x11ListToolsResponse\x12!\n\x05tools\x18\x01 \x03(\x0b\x32\x12.agentflow.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x0eGetToolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"3\n\x0fGetToolResponse\x12 \n\x04tool\x18\x01 \x01(\x0b\x32\x12.agentflow.v1.Tool2\xa3\x01\n\x0bToolService\x12L\n\tListTools\x12\x1e.agentflow.v1.ListToolsRequest\x1a\x1f.agentflow.v1.ListToolsResponse\x12\x46\n\x07GetTool\x12\x1c.agentflow.v1.GetToolRequest\x1a\x1d.agentflow.v1.GetToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,15 +33,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentflow.v1.tool_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOOL']._serialized_start=72
-  _globals['_TOOL']._serialized_end=234
-  _globals['_LISTTOOLSREQUEST']._serialized_start=236
-  _globals['_LISTTOOLSREQUEST']._serialized_end=328
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=330
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=409
-  _globals['_GETTOOLREQUEST']._serialized_start=411
-  _globals['_GETTOOLREQUEST']._serialized_end=455
-  _globals['_GETTOOLRESPONSE']._serialized_start=457
-  _globals['_GETTOOLRESPONSE']._serialized_end=508
-  _globals['_TOOLSERVICE']._serialized_start=511
-  _globals['_TOOLSERVICE']._serialized_end=674
+  _globals['_TOOL']._serialized_end=312
+  _globals['_LISTTOOLSREQUEST']._serialized_start=314
+  _globals['_LISTTOOLSREQUEST']._serialized_end=406
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=408
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=487
+  _globals['_GETTOOLREQUEST']._serialized_start=489
+  _globals['_GETTOOLREQUEST']._serialized_end=533
+  _globals['_GETTOOLRESPONSE']._serialized_start=535
+  _globals['_GETTOOLRESPONSE']._serialized_end=586
+  _globals['_TOOLSERVICE']._serialized_start=589
+  _globals['_TOOLSERVICE']._serialized_end=752
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Tool(_message.Message):
-    __slots__ = ("kind", "name", "idempotent", "reveal", "schema", "doc", "built_in", "offered_at")
+    __slots__ = ("kind", "name", "idempotent", "reveal", "schema", "doc", "built_in", "offered_at", "workers", "version", "other_versions")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,9 @@ class Tool(_message.Message):
     DOC_FIELD_NUMBER: _ClassVar[int]
     BUILT_IN_FIELD_NUMBER: _ClassVar[int]
     OFFERED_AT_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    OTHER_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     kind: str
     name: str
     idempotent: bool
@@ -25,7 +28,10 @@ class Tool(_message.Message):
     doc: str
     built_in: bool
     offered_at: int
-    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., idempotent: _Optional[bool] = ..., reveal: _Optional[_Iterable[str]] = ..., schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., doc: _Optional[str] = ..., built_in: _Optional[bool] = ..., offered_at: _Optional[int] = ...) -> None: ...
+    workers: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    other_versions: _containers.RepeatedCompositeFieldContainer[Tool]
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., idempotent: _Optional[bool] = ..., reveal: _Optional[_Iterable[str]] = ..., schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., doc: _Optional[str] = ..., built_in: _Optional[bool] = ..., offered_at: _Optional[int] = ..., workers: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., other_versions: _Optional[_Iterable[_Union[Tool, _Mapping]]] = ...) -> None: ...
 
 class ListToolsRequest(_message.Message):
     __slots__ = ("kind", "name_prefix", "page_size", "page_token")

@@ -75,46 +75,54 @@ class ErrorInfo(_message.Message):
     def __init__(self, type: _Optional[str] = ..., message: _Optional[str] = ..., retryable: _Optional[bool] = ...) -> None: ...
 
 class RegisterWorkflowRequest(_message.Message):
-    __slots__ = ("definition_text", "definition")
+    __slots__ = ("definition_text", "definition", "allow_unknown")
     DEFINITION_TEXT_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     definition_text: str
     definition: _struct_pb2.Struct
-    def __init__(self, definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    allow_unknown: bool
+    def __init__(self, definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., allow_unknown: _Optional[bool] = ...) -> None: ...
 
 class RegisterWorkflowResponse(_message.Message):
-    __slots__ = ("name", "version", "digest", "created")
+    __slots__ = ("name", "version", "digest", "created", "warnings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     digest: str
     created: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., created: _Optional[bool] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., created: _Optional[bool] = ..., warnings: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
 
 class ValidateWorkflowRequest(_message.Message):
-    __slots__ = ("definition_text", "definition")
+    __slots__ = ("definition_text", "definition", "allow_unknown")
     DEFINITION_TEXT_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     definition_text: str
     definition: _struct_pb2.Struct
-    def __init__(self, definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    allow_unknown: bool
+    def __init__(self, definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., allow_unknown: _Optional[bool] = ...) -> None: ...
 
 class ValidateWorkflowResponse(_message.Message):
-    __slots__ = ("valid", "problems", "name", "version", "steps")
+    __slots__ = ("valid", "problems", "name", "version", "steps", "warnings")
     VALID_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     valid: bool
     problems: _containers.RepeatedCompositeFieldContainer[Problem]
     name: str
     version: int
     steps: int
-    def __init__(self, valid: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., name: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
+    warnings: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, valid: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., name: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[int] = ..., warnings: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
 
 class SubmitWorkflowRequest(_message.Message):
     __slots__ = ("workflow", "definition_text", "definition", "inputs", "budget_cents", "tags", "idempotency_key", "priority", "deadline_ms", "unregistered")

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         Waiting,
     )
     from agentflow_sdk.models.lanes import Lane
-    from agentflow_sdk.models.prompts import Prompt
+    from agentflow_sdk.models.prompts import Prompt, PromptLabel, PromptVersion
     from agentflow_sdk.models.records import Page
     from agentflow_sdk.models.schedules import (
         Calendar,
@@ -164,6 +164,8 @@ __all__ = [
     "PermissionDeniedError",
     "Problem",
     "Prompt",
+    "PromptLabel",
+    "PromptVersion",
     "RegisteredDefinition",
     "RegisteredWorkflow",
     "Registration",

@@ -57,6 +57,9 @@ class Prompts(Namespace[TransportT]):
     create = method(prompts.create_prompt)
     get = method(prompts.get_prompt)
     list = method(prompts.list_prompts)
+    versions = method(prompts.list_versions)
+    label = method(prompts.set_label)
+    remove_label = method(prompts.remove_label)
 
 
 class Budgets(Namespace[TransportT]):

@@ -21,13 +21,13 @@ _METHODS: Final = {
         GetRun ListRuns WatchRun WaitRun ExplainRun ListApprovals ValidateWorkflow ListVersions DiffWorkflows
         ListWorkflows GetWorkflow
         GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
-        GetPrompt ListPrompts ListBudgets GetBudget GetTrace QueryTraces
+        GetPrompt ListPrompts ListPromptVersions ListBudgets GetBudget GetTrace QueryTraces
     """,
     "write": """
         RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow SubmitWorkflows
         CancelRun PauseRun ResumeRun SignalRun AnswerApproval ResolveOutcome ForkRun RetryRun BatchRuns
         CreateSchedule UpdateSchedule DeleteSchedule PauseSchedule ResumeSchedule TriggerSchedule BackfillSchedule
-        GetWebhook RotateWebhook SetCalendar DeleteCalendar CreatePrompt
+        GetWebhook RotateWebhook SetCalendar DeleteCalendar CreatePrompt SetPromptLabel
     """,
     "admin": """
         CreateBudget UpdateBudget DeleteBudget DeleteWorkflow SetLane GetRetention SetRetention

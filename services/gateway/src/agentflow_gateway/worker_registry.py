@@ -1,10 +1,14 @@
-"""The tools and functions that workers offer: keys `tool.<name>` and `function.<name>` of the bucket AF_REGISTRY."""
+"""The tools and functions that workers offer: keys `tool.<name>` and `function.<name>` of the bucket AF_REGISTRY.
+
+Lists show what running workers offer (log/worker_offers.py). The checks of definitions know what workers offered in the
+last day too, so that a workflow can be submitted while its workers restart.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +17,14 @@ from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
 from agentflow_common.definition.checks.tool_arguments import Signature
+from agentflow_common.log import worker_offers
+from agentflow_common.log.worker_offers import VERSION_PREFIX, WorkerOffers
 
 _FRESH_S: Final = 2.0
 _PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."
 _STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
 _FITTING_MAX: Final = 4_096  # definitions that are remembered as fitting
+_VERSIONS_MAX: Final = 4_096  # descriptions that are remembered
 _TOGETHER_MAX: Final = 64  # requests for entries that are on their way at a time
 
 
@@ -35,6 +42,9 @@ class Offer(msgspec.Struct, frozen=True):
     unchecked: tuple[str, ...] | None = None  # see tool_arguments.Signature
     aliases: dict[str, str] = {}
     branches: str = ""
+    version: str = ""  # the digest of the description; empty if a worker of an older version published it
+    workers: tuple[str, ...] = ()  # the workers that offer this version now
+    others: tuple[Offer, ...] = ()  # what other workers offer under the same name
 
 
 class Registry:
@@ -47,6 +57,7 @@ class Registry:
         self._seq = 0  # of the newest entry
         self._signatures: dict[tuple[str, str], Signature] = {}
         self._fitting: set[str] = set()
+        self._versions: dict[str, Offer] = {}  # by digest
         self._read_at = float("-inf")
 
     async def names(self, kind: str, *, fresh: bool = False) -> frozenset[str]:
@@ -61,17 +72,50 @@ class Registry:
         return bool(await self._read(False))
 
     async def offers(self, includes: Callable[[str, str], bool]) -> list[Offer]:
-        """Returns the offers whose kind and name are included, tools first, by name."""
-        keys = [tuple(key.split(".", 1)) for key in await self._read(True)]
-        chosen = sorted((kind, name) for kind, name in keys if includes(kind, name))
+        """Returns what the running workers offer of the kinds and names that are included, tools first, by name.
+
+        Several versions of a name are one offer: that of the worker that started last, with the others in it.
+        """
+        keys = await self._read(True)
+        workers = await worker_offers.read(self._nc)
+        places = {_place(key) for item in workers for key in item.offers} | {_place(key) for key in keys}
         slots = asyncio.Semaphore(_TOGETHER_MAX)
 
         async def one(kind: str, name: str) -> Offer | None:
             async with slots:
-                return await self._offer(kind, name)
+                return await self._offered(kind, name, workers)
 
-        offers = await asyncio.gather(*(one(kind, name) for kind, name in chosen))
+        offers = await asyncio.gather(*(one(kind, name) for kind, name in sorted(places) if includes(kind, name)))
         return sorted((offer for offer in offers if offer is not None), key=lambda o: (o.kind != "tool", o.name))
+
+    async def _offered(self, kind: str, name: str, workers: Sequence[WorkerOffers]) -> Offer | None:
+        """Returns the offer of running workers, or that of a worker of an older version; else None."""
+        by_version: dict[str, list[WorkerOffers]] = {}
+        for item in workers:
+            if digest := item.offers.get(f"{kind}.{name}"):
+                by_version.setdefault(digest, []).append(item)
+        versions = []
+        for digest, holders in by_version.items():
+            if (offer := await self._version(digest)) is not None:
+                at = max(item.renewed_at for item in holders)
+                names = tuple(sorted({item.worker for item in holders}))
+                versions.append(msgspec.structs.replace(offer, offered_at=at, workers=names))
+        if versions:
+            return msgspec.structs.replace(versions[0], others=tuple(versions[1:]))
+        old = await self._offer(kind, name)
+        return old if old is not None and not old.version else None
+
+    async def _version(self, digest: str) -> Offer | None:
+        """Returns a description, which never changes."""
+        if digest not in self._versions:
+            try:
+                message = await self._nc.jsm().get_last_msg(_STREAM, f"{_PREFIX}{VERSION_PREFIX}{digest}")
+            except NotFoundError:
+                return None
+            if len(self._versions) >= _VERSIONS_MAX:
+                self._versions.clear()
+            self._versions[digest] = msgspec.json.decode(message.data, type=Offer)
+        return self._versions[digest]
 
     async def signatures(
         self, called: Collection[tuple[str, str]], *, fresh: bool = False
@@ -114,10 +158,16 @@ class Registry:
             try:
                 # one request: the client's kv.keys() may end before its first key when the loop is busy
                 info = await self._nc.jsm().stream_info(_STREAM, subjects_filter=f"{_PREFIX}>")
-                self._keys = frozenset(name.removeprefix(_PREFIX) for name in info.state.subjects or {})
+                names = (subject.removeprefix(_PREFIX) for subject in info.state.subjects or {})
+                self._keys = frozenset(name for name in names if not name.startswith(VERSION_PREFIX))
                 if info.state.last_seq != self._seq:
                     self._seq, self._signatures, self._fitting = info.state.last_seq, {}, set()
             except NotFoundError:
                 self._keys = frozenset()
             self._names, self._read_at = {}, now
         return self._keys
+
+
+def _place(key: str) -> tuple[str, str]:
+    kind, _, name = key.partition(".")
+    return kind, name

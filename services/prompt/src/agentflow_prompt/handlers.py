@@ -69,6 +69,8 @@ class Handlers:
             (rpc.PROMPT_CREATE, self.create),
             (rpc.PROMPT_GET, self.get),
             (rpc.PROMPT_LIST, self.list),
+            (rpc.PROMPT_VERSIONS, self.versions),
+            (rpc.PROMPT_LABEL, self.label),
             (rpc.PROMPT_RESOLVE, self.resolve),
             (rpc.PROMPT_RENDER, self.render),
         ]
@@ -98,6 +100,32 @@ class Handlers:
         unused = [n for n in builtins.names() - own if n.startswith(request.name_prefix) and n > request.after]
         prompts = [*prompts, *await self._off_loop(lambda: [_unused(name) for name in unused])]
         return rpc.ListPromptsReply(prompts=tuple(sorted(prompts, key=lambda prompt: prompt.name)[:limit]))
+
+    async def versions(self, request: rpc.ListPromptVersionsRequest) -> rpc.ListPromptVersionsReply:
+        ids.check_token(request.org, "org")
+        ref = machine.parse_name(request.name)
+        await self._find(request.org, ref)
+        limit = min(max(request.limit, 1), LIST_MAX)
+        rows = await self._store.versions(request.org, ref.name, request.before, limit)
+        return rpc.ListPromptVersionsReply(versions=tuple(rows))
+
+    async def label(self, request: rpc.SetPromptLabelRequest) -> rpc.SetPromptLabelReply:
+        ids.check_token(request.org, "org")
+        ref = machine.parse_name(request.name)
+        machine.check_label(request.label)
+        latest = (await self._find(request.org, ref)).version
+        if not request.version:
+            gone = await self._store.remove_label(request.org, ref.name, request.label)
+            return rpc.SetPromptLabelReply(version=0, changed=gone)
+        if not 0 < request.version <= latest:
+            raise machine.not_found(Ref(ref.name, version=request.version), latest)
+        changed = await self._store.set_label(
+            request.org, ref.name, request.label, request.version, machine.LABELS_OF_PROMPT_MAX
+        )
+        if changed is None:
+            text = f"the prompt already has {machine.LABELS_OF_PROMPT_MAX} labels, the limit"
+            raise InvalidError.at("label", text, "remove one: agentctl prompt label NAME 0 LABEL --remove")
+        return rpc.SetPromptLabelReply(version=request.version, changed=changed)
 
     async def resolve(self, request: rpc.ResolvePromptsRequest) -> rpc.ResolvePromptsReply:
         ids.check_token(request.org, "org")

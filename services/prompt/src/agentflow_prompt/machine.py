@@ -25,7 +25,9 @@ TEMPLATE_BYTES_MAX: Final = 64 * 1024
 DESCRIPTION_CHARS_MAX: Final = 4096
 OUTPUT_TOKENS_DEFAULT: Final = 1024
 OUTPUT_TOKENS_MAX: Final = 1_000_000
-LABELS_MAX: Final = 16
+LABELS_MAX: Final = 16  # that one creation sets
+LABELS_OF_PROMPT_MAX: Final = 100
+_LABEL_FIX: Final = "start with a letter; letters, digits, '_', '.', '-'; not 'latest'"
 LATEST: Final = "latest"
 TASKS: Final = (
     "summarize", "keywords", "classify", "translate", "detect_language", "answer", "moderate", "entities",
@@ -68,6 +70,24 @@ def parse_ref(text: str) -> Ref:
         return Ref(name, label=rest)
     fix = "write name, name@3 or name@label"
     raise InvalidError.at("prompt_ref", f"prompt reference {text[:120]!r} is not valid", fix)
+
+
+def parse_name(text: str) -> Ref:
+    """Parses the name of a prompt. Raises InvalidError if a version or a label follows it."""
+    ref = parse_ref(text)
+    if "@" in text:
+        raise InvalidError.at("name", f"{text[:120]!r} names a version", f"give the name alone: {ref.name}")
+    return ref
+
+
+def _is_label(text: str) -> bool:
+    return text != LATEST and _LABEL.match(text) is not None
+
+
+def check_label(label: str) -> None:
+    """Raises InvalidError if it is not a label."""
+    if not _is_label(label):
+        raise InvalidError.at("label", f"{label[:40]!r} is not a label", _LABEL_FIX)
 
 
 def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
@@ -120,13 +140,9 @@ def _check_fields(request: CreatePromptRequest) -> list[Problem]:
     if len(request.labels) > LABELS_MAX:
         problems.append(Problem("labels", f"more than {LABELS_MAX}", "use fewer"))
     problems.extend(
-        Problem(
-            "labels",
-            f"{label[:40]!r} is not a label",
-            "start with a letter; letters, digits, '_', '.', '-'; not 'latest'",
-        )
+        Problem("labels", f"{label[:40]!r} is not a label", _LABEL_FIX)
         for label in request.labels
-        if label == LATEST or not _LABEL.match(label)
+        if not _is_label(label)
     )
     return problems
 

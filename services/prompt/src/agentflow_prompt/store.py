@@ -7,7 +7,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from agentflow_common.rpc import CreatePromptRequest, PromptVersion
+from agentflow_common.rpc import CreatePromptRequest, PromptVersion, PromptVersionRow
 from agentflow_prompt.machine import Ref
 
 _COLUMNS: Final = """v.name, v.version, v.template, v.system, v.description, v.inputs_schema, v.task,
@@ -90,6 +90,42 @@ class Store:
         if row is None:
             return None, 0
         return (_version(row) if row["version"] is not None else None), row["newest"]
+
+    async def versions(self, org: str, name: str, before: int, limit: int) -> list[PromptVersionRow]:
+        """Returns the versions of a prompt, newest first. before: only those below this number; 0: all."""
+        rows = await self._pool.fetch(
+            """SELECT v.version, v.sha256, v.description, v.created_at, v.created_by,
+            ARRAY(SELECT l.label FROM labels l WHERE l.org = v.org AND l.name = v.name AND l.version = v.version
+                  ORDER BY l.label) AS labels
+            FROM versions v WHERE v.org = $1 AND v.name = $2 AND ($3::int = 0 OR v.version < $3::int)
+            ORDER BY v.version DESC LIMIT $4""",
+            org, name, before, limit,
+        )  # fmt: skip
+        return [PromptVersionRow(**{**dict(row), "labels": tuple(row["labels"])}) for row in rows]
+
+    async def set_label(self, org: str, name: str, label: str, version: int, labels_max: int) -> bool | None:
+        """Points a label at a version. Returns whether it changed, or None if the prompt has no room for a new label.
+
+        Raises asyncpg's ForeignKeyViolationError if there is no such version.
+        """
+        key = (org, name)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT 1 FROM prompts WHERE org = $1 AND name = $2 FOR UPDATE", *key)
+            there = await connection.fetch("SELECT label, version FROM labels WHERE org = $1 AND name = $2", *key)
+            before = {row["label"]: row["version"] for row in there}
+            if label not in before and len(before) >= labels_max:
+                return None
+            await connection.execute(
+                "INSERT INTO labels (org, name, label, version) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT (org, name, label) DO UPDATE SET version = excluded.version",
+                *key, label, version,
+            )  # fmt: skip
+            return bool(before.get(label) != version)
+
+    async def remove_label(self, org: str, name: str, label: str) -> bool:
+        """Removes a label. False if the prompt does not have it."""
+        query = "DELETE FROM labels WHERE org = $1 AND name = $2 AND label = $3"
+        return str(await self._pool.execute(query, org, name, label)).endswith(" 1")
 
     async def latest(self, org: str, name_prefix: str, limit: int, after: str = "") -> list[PromptVersion]:
         """Returns the latest version of each prompt, by name.

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,10 +17,10 @@ from nats.aio.msg import Msg
 
 from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.log.consumers import PullError, WorkQueue
-from agentflow_common.log.streams import patiently
 from agentflow_common.runtime.service import Context
 from agentflow_worker.models.llm_step import LlmDeps
-from agentflow_worker.registry import Registry, default_registry
+from agentflow_worker.offers import Offers
+from agentflow_worker.registry import default_registry
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.executor import Executor
 from agentflow_worker.tasks.pool_queues import PoolQueues
@@ -54,14 +53,16 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
     await pools.start()
     queues = [await _queue(context, pool) for pool in settings.pools]
-    await _publish_registry(context, registry)
+    offers = Offers(context.nc, registry, settings.worker_id, context.clock)
+    await offers.publish()
     work = [_consume(queue, executor, pool) for queue, pool in zip(queues, settings.pools, strict=True)]
-    loops = [context.guarded(one) for one in (*work, _extend(context, executor), pools.keep())]
+    loops = [context.guarded(one) for one in (*work, _extend(context, executor), pools.keep(), offers.keep())]
     context.needs_log()
     context.probes.add("lanes", pools.answer, "the queue of a worker pool does not deliver")
     try:
         yield
     finally:
+        await offers.withdraw()
         for queue in queues:
             await queue.stop()
         await tasks.stop(loops)
@@ -123,11 +124,3 @@ async def _extend(context: Context[WorkerSettings], executor: Executor) -> None:
                     executor.in_hand.cancel(attempt.task.run)
             except Exception:
                 log.warning("heartbeat failed; the next one follows", extra={"run": attempt.task.run})
-
-
-async def _publish_registry(context: Context[WorkerSettings], registry: Registry) -> None:
-    """Publishes what this worker can run, for the checks at submission."""
-    js = context.nc.jetstream()
-    bucket = await patiently(lambda: js.key_value(subjects.REGISTRY_BUCKET))
-    for item in registry.describe():
-        await patiently(partial(bucket.put, f"{item['kind']}.{item['name']}", msgspec.json.encode(item)))

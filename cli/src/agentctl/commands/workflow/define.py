@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 from agentctl import session, values
@@ -14,8 +14,11 @@ from agentctl.options import argument, flag
 
 if TYPE_CHECKING:
     from agentflow_common.definition.checks.tool_arguments import Signature
-    from agentflow_sdk import Client, Validation
+    from agentflow_sdk import Client, Problem, Validation
 
+AllowUnknown = Annotated[
+    bool, flag("Accept tools and functions that no worker offers yet, with a warning.", "--allow-unknown")
+]
 File = Annotated[str, argument("Definition in YAML or JSON; - reads stdin.")]
 
 
@@ -30,6 +33,7 @@ def validate(
     client: Client,
     file: File,
     server: Annotated[bool, flag("Ask the server, which also knows the prompts and tools.", "--server")] = False,
+    allow_unknown: AllowUnknown = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Check a definition without a server; problems come with file and line.
@@ -38,10 +42,11 @@ def validate(
     """
     text = read(file)
     source = session.state.source
-    found = client.workflows.validate(text) if server else _validate_here(text)
+    found = client.workflows.validate(text, allow_unknown=allow_unknown) if server else _validate_here(text)
     if output is not Format.TABLE or found.valid:
         said = f"{source}: valid: {found.name}@{found.version}, {some(found.steps, 'step')}"
         emit(found.to_dict(), output, lambda: said)
+    _warn(found.warnings, source)
     for hint in () if server else _not_built_in(text):
         note(hint)
     if not found.valid:
@@ -57,11 +62,17 @@ def schema() -> None:
     sys.stdout.write(json_schema.text(json_schema.workflow_schema()))
 
 
-def register(client: Client, file: File, output: Output = Format.TABLE) -> None:
+def register(client: Client, file: File, allow_unknown: AllowUnknown = False, output: Output = Format.TABLE) -> None:
     """Store a definition under its name and version. A registered version never changes."""
-    result = client.workflows.register(read(file))
+    result = client.workflows.register(read(file), allow_unknown=allow_unknown)
+    _warn(result.warnings, session.state.source)
     what = "registered" if result.created else "was registered already; nothing changed"
     emit(result.to_dict(), output, lambda: f"{result.name}@{result.version} {what}  sha256 {result.digest}")
+
+
+def _warn(warnings: Iterable[Problem], source: str) -> None:
+    for problem in warnings:
+        note(f"warning: {problem_line(problem, source)}")
 
 
 def _validate_here(text: str) -> Validation:

@@ -13,4 +13,5 @@ __all__ = [
     "streams",
     "timers",
     "transient",
+    "worker_offers",
 ]

@@ -19,6 +19,7 @@ from agentflow_common.log import dead_letters
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+OFFERS_TTL_S: Final = 60.0  # a worker that is silent for this long is not listed
 LEASE_TTL_S: Final = 5.0
 PATIENCE_S: Final = 60.0  # a cluster that starts must elect its leaders first
 _NOT_CLUSTERED: Final = 10074
@@ -107,6 +108,7 @@ async def _ensure(nc: Client, replicas: int) -> None:
         (subjects.LEASE_BUCKET, LEASE_TTL_S),
         (subjects.LOAD_BUCKET, LEASE_TTL_S),
         (subjects.REGISTRY_BUCKET, None),
+        (subjects.WORKERS_BUCKET, OFFERS_TTL_S),
         (subjects.CONTROLS_BUCKET, None),
     ):
         entries = api.KeyValueConfig(bucket=bucket, ttl=ttl, replicas=replicas, storage=storage, direct=True)

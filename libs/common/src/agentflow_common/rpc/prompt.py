@@ -58,6 +58,44 @@ class ListPromptsReply(Message, frozen=True):
     prompts: tuple[PromptVersion, ...]
 
 
+class ListPromptVersionsRequest(Message, frozen=True):
+    org: str
+    name: str
+    limit: int = 100
+    before: int = 0  # only versions below this number; 0: all
+
+
+class PromptVersionRow(Message, frozen=True, kw_only=True):
+    """A version of a prompt without its texts."""
+
+    version: int
+    sha256: str
+    description: str = ""
+    created_at: int = 0  # ms since the epoch
+    created_by: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class ListPromptVersionsReply(Message, frozen=True):
+    """Versions of a prompt, newest first."""
+
+    versions: tuple[PromptVersionRow, ...]
+
+
+class SetPromptLabelRequest(Message, frozen=True):
+    org: str
+    name: str
+    label: str
+    version: int = 0  # 0: the label is taken away
+
+
+class SetPromptLabelReply(Message, frozen=True):
+    """Says where a label points now. version 0: it was taken away."""
+
+    version: int
+    changed: bool
+
+
 class ResolvePromptsRequest(Message, frozen=True):
     org: str
     refs: tuple[str, ...]
@@ -94,5 +132,7 @@ class RenderReply(Message, frozen=True):
 PROMPT_CREATE = Verb("prompt", "create", CreatePromptRequest, PromptVersion)
 PROMPT_GET = Verb("prompt", "get", GetPromptRequest, PromptVersion)
 PROMPT_LIST = Verb("prompt", "list", ListPromptsRequest, ListPromptsReply)
+PROMPT_VERSIONS = Verb("prompt", "versions", ListPromptVersionsRequest, ListPromptVersionsReply)
+PROMPT_LABEL = Verb("prompt", "label", SetPromptLabelRequest, SetPromptLabelReply)
 PROMPT_RESOLVE = Verb("prompt", "resolve", ResolvePromptsRequest, ResolvePromptsReply)
 PROMPT_RENDER = Verb("prompt", "render", RenderRequest, RenderReply)

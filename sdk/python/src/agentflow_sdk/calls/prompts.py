@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentflow.v1 import prompt_pb2 as pb
 from agentflow_sdk.convert.answers import page_reader, reader
 from agentflow_sdk.convert.json_values import to_struct
-from agentflow_sdk.models.prompts import Prompt
+from agentflow_sdk.models.prompts import Prompt, PromptLabel, PromptVersion
 from agentflow_sdk.models.records import Page
 from agentflow_sdk.transport.call import Call, service
 
@@ -104,3 +104,65 @@ def list_prompts(
     """
     request = pb.ListPromptsRequest(name_prefix=prefix, page_size=limit, page_token=page_token)
     return Call(_METHOD("ListPrompts"), request, page_reader(Prompt, "prompts"), timeout)
+
+
+def list_versions(
+    name: str, *, limit: int = 100, page_token: str = "", timeout: float | None = None
+) -> Call[Page[PromptVersion]]:
+    """Returns a page of the versions of a prompt with their labels, newest first.
+
+    Args:
+        name: The name of the prompt.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        NotFoundError: The org has no such prompt.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.ListPromptVersionsRequest(name=name, page_size=limit, page_token=page_token)
+    return Call(_METHOD("ListPromptVersions"), request, page_reader(PromptVersion, "versions"), timeout)
+
+
+def set_label(name: str, label: str, version: int, *, timeout: float | None = None) -> Call[PromptLabel]:
+    """Points a label at a version, which may be older. Runs that were submitted before keep their version.
+
+    Args:
+        name: The name of the prompt.
+        label: The label, such as `production`.
+        version: The version.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The label after the change.
+
+    Raises:
+        InvalidArgumentError: The label is not valid.
+        NotFoundError: The prompt has no such version.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.SetPromptLabelRequest(name=name, label=label, version=version)
+    return Call(_METHOD("SetPromptLabel"), request, reader(PromptLabel), timeout)
+
+
+def remove_label(name: str, label: str, *, timeout: float | None = None) -> Call[bool]:
+    """Removes a label of a prompt.
+
+    Args:
+        name: The name of the prompt.
+        label: The label.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        False if the prompt did not have the label.
+
+    Raises:
+        NotFoundError: The org has no such prompt.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.SetPromptLabelRequest(name=name, label=label, remove=True)
+    return Call(_METHOD("SetPromptLabel"), request, lambda reply: bool(reply.changed), timeout)

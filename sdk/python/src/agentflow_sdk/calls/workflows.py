@@ -26,11 +26,14 @@ _ANSWER_S: Final = 5.0  # more than that an answer should not take
 _LAG_S: Final = 0.05  # a run's answer may lag its last event by a moment
 
 
-def register(definition: DefinitionSource, *, timeout: float | None = None) -> Call[Registration]:
+def register(
+    definition: DefinitionSource, *, allow_unknown: bool = False, timeout: float | None = None
+) -> Call[Registration]:
     """Stores a definition under its name and version. A registered version never changes.
 
     Args:
         definition: A builder, plain data, or a text in YAML or JSON.
+        allow_unknown: Accepts tools and functions that no worker offers yet. They become warnings.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
@@ -41,15 +44,18 @@ def register(definition: DefinitionSource, *, timeout: float | None = None) -> C
         AlreadyExistsError: This name and version are registered with other content.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = pb.RegisterWorkflowRequest(**definition_fields(definition))
+    request = pb.RegisterWorkflowRequest(**definition_fields(definition), allow_unknown=allow_unknown)
     return Call(_METHOD("RegisterWorkflow"), request, reader(Registration), timeout)
 
 
-def validate(definition: DefinitionSource, *, timeout: float | None = None) -> Call[Validation]:
+def validate(
+    definition: DefinitionSource, *, allow_unknown: bool = False, timeout: float | None = None
+) -> Call[Validation]:
     """Checks a definition and stores nothing.
 
     Args:
         definition: A builder, plain data, or a text in YAML or JSON.
+        allow_unknown: Accepts tools and functions that no worker offers yet. They become warnings.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
@@ -58,7 +64,7 @@ def validate(definition: DefinitionSource, *, timeout: float | None = None) -> C
     Raises:
         PermissionDeniedError: The API key lacks the permission `read`.
     """
-    request = pb.ValidateWorkflowRequest(**definition_fields(definition))
+    request = pb.ValidateWorkflowRequest(**definition_fields(definition), allow_unknown=allow_unknown)
     return Call(_METHOD("ValidateWorkflow"), request, reader(Validation), timeout)
 
 

@@ -43,3 +43,31 @@ class Prompt(Record):
     def ref(self) -> str:
         """The reference `name@version`, which an LLM step takes."""
         return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptVersion(Record):
+    """A version of a prompt in a list, without its texts."""
+
+    version: int
+    """The version, from 1."""
+    sha256: str
+    """The SHA-256 of the content, in hex."""
+    description: str = ""
+    """The purpose of the prompt."""
+    created_at: int = 0
+    """When the version was created, ms since the epoch."""
+    created_by: str = ""
+    """The name of the API key that created it."""
+    labels: tuple[str, ...] = ()
+    """The labels that point at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLabel(Record):
+    """A label of a prompt after a change."""
+
+    version: int
+    """The version that it points at; 0 if it was removed."""
+    changed: bool = False
+    """False if it was so before."""

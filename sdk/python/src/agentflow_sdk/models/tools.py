@@ -28,3 +28,9 @@ class Tool(Record):
     """True if it is a part of AgentFlow."""
     offered_at: int = 0
     """When a worker offered it last, ms since the epoch."""
+    workers: tuple[str, ...] = ()
+    """The names of the workers that offer this version now."""
+    version: str = ""
+    """The digest of the description. Workers with different code under one name have different versions."""
+    other_versions: tuple[Tool, ...] = ()
+    """The offers of other workers under the same name. The version of the worker that started last comes first."""

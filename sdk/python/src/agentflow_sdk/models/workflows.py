@@ -262,6 +262,8 @@ class Registration(Record):
     """The SHA-256 of the canonical definition, in hex."""
     created: bool
     """False if this very definition was registered before."""
+    warnings: tuple[Problem, ...] = ()
+    """Tools and functions that no worker offers yet, if `allow_unknown` accepts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,8 @@ class Validation(Record):
     """The version of a valid definition."""
     steps: int = 0
     """The number of nodes of a valid definition."""
+    warnings: tuple[Problem, ...] = ()
+    """Tools and functions that no worker offers yet, if `allow_unknown` accepts them."""
 
 
 @dataclass(frozen=True, slots=True)

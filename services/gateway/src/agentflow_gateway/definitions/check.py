@@ -48,6 +48,7 @@ class Checked(msgspec.Struct, frozen=True):
     identity: str  # what the client asked for, for the submission digest
     pinned: dict[str, str]  # prompts
     definitions: dict[str, dict[str, Any]] = {}  # those of its subworkflows, by reference
+    warnings: tuple[Problem, ...] = ()  # names that no worker offers yet
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -65,19 +66,23 @@ class Part(msgspec.Struct, frozen=True):
     prefix: str = ""  # how places in a subworkflow's definition begin
 
 
-async def check(call: Call, source: Source, run: str = "") -> Checked:
+async def check(call: Call, source: Source, run: str = "", *, allow_unknown: bool = False) -> Checked:
     """Returns the definition if it may run. InvalidError has every problem, with its place and fix.
 
     run: the run that the definition is for, which decides where a label has a canary.
+    allow_unknown: tools and functions that no worker offers are warnings.
     """
     try:
         loaded, lines = await load_completed(call, source, run)
     except InvalidDefinitionError as error:
-        raise await _with_unknown_names(call, error, source) from None
-    return await _check_loaded(call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
+        raise await _with_unknown_names(call, error, source, allow_unknown) from None
+    identity = f"ref:{source.ref}" if source.ref else ""
+    return await _check_loaded(call, loaded, lines, identity, run, allow_unknown)
 
 
-async def _with_unknown_names(call: Call, error: InvalidDefinitionError, source: Source) -> InvalidError:
+async def _with_unknown_names(
+    call: Call, error: InvalidDefinitionError, source: Source, allow_unknown: bool
+) -> InvalidError:
     """Returns the error with problems of unknown tools, functions and prompts too, so that one answer has them all."""
     if error.readable is None:
         return error
@@ -90,11 +95,14 @@ async def _with_unknown_names(call: Call, error: InvalidDefinitionError, source:
     _, missing = await resolve_prompts(call, _places(parts, "llm"))
     trusts = error.repair.trusts if error.repair is not None else _any
     registry = call.deps.registry
-    unknown = (*await _unknown_names(registry, parts), *await _unfit_arguments(registry, parts, trusts))
+    unknown = () if allow_unknown else await _unknown_names(registry, parts)
+    unknown += await _unfit_arguments(registry, parts, trusts)
     return InvalidError(error.message, kind=error.kind, problems=(*error.problems, *missing, *unknown))
 
 
-async def _check_loaded(call: Call, loaded: Loaded, lines: Lines | None, identity: str, run: str) -> Checked:
+async def _check_loaded(
+    call: Call, loaded: Loaded, lines: Lines | None, identity: str, run: str, allow_unknown: bool
+) -> Checked:
     definition = loaded.definition
     nested: dict[str, Loaded] = {}
 
@@ -112,12 +120,15 @@ async def _check_loaded(call: Call, loaded: Loaded, lines: Lines | None, identit
     parts = [Part(loaded, lines)]
     parts += [Part(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]
     registry = call.deps.registry
-    unknown = (*await _unknown_names(registry, parts), *await _unfit_arguments(registry, parts))
+    unknown, warnings = await _unknown_names(registry, parts), ()
+    if allow_unknown:
+        unknown, warnings = (), unknown
+    unknown += await _unfit_arguments(registry, parts)
     pinned, missing = await resolve_prompts(call, _places(parts, "llm"))
     if problems := (*missing, *unknown, *unfit):
         raise InvalidError.of(problems, "the workflow definition is not valid", kind="invalid_definition")
     identity = identity or f"def:{loaded.digest}"
-    return Checked(definition, loaded.canonical, loaded.digest, identity, pinned, definitions)
+    return Checked(definition, loaded.canonical, loaded.digest, identity, pinned, definitions, warnings)
 
 
 def _uses(definition: Definition) -> dict[str, dict[str, Path]]:
@@ -316,12 +327,12 @@ async def _version_taken(
     )
 
 
-async def register(call: Call, source: Source) -> tuple[Checked, bool]:
+async def register(call: Call, source: Source, *, allow_unknown: bool = False) -> tuple[Checked, bool]:
     """Stores the definition. Returns False if this very one is stored.
 
     AlreadyExistsError if its version has another content.
     """
-    checked = await check(call, source)
+    checked = await check(call, source, allow_unknown=allow_unknown)
     definition = checked.definition
     text = registered_text(checked.canonical)
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
@@ -331,10 +342,12 @@ async def register(call: Call, source: Source) -> tuple[Checked, bool]:
     return checked, there is None
 
 
-async def problems_of(call: Call, source: Source) -> tuple[Checked | None, tuple[Problem, ...]]:
+async def problems_of(
+    call: Call, source: Source, *, allow_unknown: bool = False
+) -> tuple[Checked | None, tuple[Problem, ...]]:
     """Returns the definition, or what is wrong with it. Nothing is stored; other errors are raised."""
     try:
-        return await check(call, source), ()
+        return await check(call, source, allow_unknown=allow_unknown), ()
     except AgentFlowError as error:
         if error.code != "invalid_argument":
             raise

@@ -43,6 +43,27 @@ class PromptService:
         prompts, token = page.cut(reply.prompts, lambda prompt: (0, prompt.name))
         return pb.ListPromptsResponse(prompts=[_prompt(prompt) for prompt in prompts], next_page_token=token)
 
+    async def ListPromptVersions(self, request: Any, call: Call) -> Any:
+        page = Page(request, "prompt versions", request.name, default=100)
+        before = page.after.number if page.after is not None else 0
+        question = rpc.ListPromptVersionsRequest(
+            org=call.org, name=request.name, limit=page.limit + 1, before=min(before, 2**31 - 1)
+        )
+        reply = await call.ask(rpc.PROMPT_VERSIONS, question)
+        shown, token = page.cut(reply.versions, lambda row: (row.version, ""))
+        versions = [convert.message_of(pb.PromptVersion, row) for row in shown]
+        return pb.ListPromptVersionsResponse(versions=versions, next_page_token=token)
+
+    async def SetPromptLabel(self, request: Any, call: Call) -> Any:
+        if not request.remove and request.version < 1:
+            text = f"version {request.version} does not exist: versions count from 1"
+            raise InvalidError.at("version", text, "name a version, or set `remove`")
+        question = rpc.SetPromptLabelRequest(
+            org=call.org, name=request.name, label=request.label, version=0 if request.remove else request.version
+        )
+        reply = await call.ask(rpc.PROMPT_LABEL, question)
+        return pb.SetPromptLabelResponse(version=reply.version, changed=reply.changed)
+
 
 def _prompt(prompt: rpc.PromptVersion) -> Any:
     message = convert.message_of(pb.Prompt, prompt, inputs_schema=None)

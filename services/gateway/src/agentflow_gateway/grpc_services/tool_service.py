@@ -39,6 +39,9 @@ class ToolService:
 async def _unknown(call: Call, name: str, kinds: tuple[str, ...]) -> NotFoundError:
     names = sorted({other for kind in kinds for other in await call.deps.registry.names(kind, fresh=True)})
     what = kinds[0] if len(kinds) == 1 else "tool or function"
+    if name in names:
+        text = f"no running worker offers the {what} {name!r}; one did not long ago"
+        raise NotFoundError.at("name", text, "start a worker that loads it", kind="unknown_tool")
     fix = did_you_mean(name, names, _SEE_LIST, most=3, cutoff=0.5)
     return NotFoundError.at("name", f"no worker offers a {what} named {name!r}", fix, kind="unknown_tool")
 
@@ -55,6 +58,6 @@ def _kinds(asked: str) -> tuple[str, ...]:
 
 
 def _tool(offer: Offer) -> Any:
-    message = convert.message_of(pb.Tool, offer, schema=None)
+    message = convert.message_of(pb.Tool, offer, schema=None, other_versions=[_tool(other) for other in offer.others])
     convert.set_struct(message.schema, offer.schema)
     return message

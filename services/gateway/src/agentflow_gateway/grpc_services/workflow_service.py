@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import telemetry
-from agentflow_common.errors import InvalidError
+from agentflow_common.errors import InvalidError, Problem
 from agentflow_gateway.api import convert, errors
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of, optional
@@ -41,19 +41,28 @@ class WorkflowService:
         self._answers = RunAnswers()
 
     async def RegisterWorkflow(self, request: Any, call: Call) -> Any:
-        checked, created = await definitions.register(call, _source(request))
+        checked, created = await definitions.register(call, _source(request), allow_unknown=request.allow_unknown)
         definition = checked.definition
         return pb.RegisterWorkflowResponse(
-            name=definition.name, version=definition.version, digest=checked.digest, created=created
+            name=definition.name,
+            version=definition.version,
+            digest=checked.digest,
+            created=created,
+            warnings=_problems(checked.warnings),
         )
 
     async def ValidateWorkflow(self, request: Any, call: Call) -> Any:
-        checked, problems = await definitions.problems_of(call, _source(request))
+        source, allow_unknown = _source(request), request.allow_unknown
+        checked, problems = await definitions.problems_of(call, source, allow_unknown=allow_unknown)
         if checked is None:
-            return pb.ValidateWorkflowResponse(problems=[message_of(pb.Problem, problem) for problem in problems])
+            return pb.ValidateWorkflowResponse(problems=_problems(problems))
         definition = checked.definition
         return pb.ValidateWorkflowResponse(
-            valid=True, name=definition.name, version=definition.version, steps=len(definition.dag.nodes)
+            valid=True,
+            name=definition.name,
+            version=definition.version,
+            steps=len(definition.dag.nodes),
+            warnings=_problems(checked.warnings),
         )
 
     async def SubmitWorkflow(self, request: Any, call: Call) -> Any:
@@ -131,6 +140,10 @@ class WorkflowService:
 def summary(row: RunRow, unregistered: bool = False) -> Any:
     """Returns a run for a list. unregistered: nothing is registered under its definition's name and version."""
     return message_of(pb.RunSummary, row, unregistered=unregistered or definitions.UNREGISTERED_TAG in row.tags)
+
+
+def _problems(problems: Iterable[Problem]) -> list[Any]:
+    return [message_of(pb.Problem, problem) for problem in problems]
 
 
 def _source(request: Any) -> Source:
