@@ -112,6 +112,8 @@ class Registry:
                 message = await self._nc.jsm().get_last_msg(_STREAM, f"{_PREFIX}{VERSION_PREFIX}{digest}")
             except NotFoundError:
                 return None
+            if not message.data:
+                return None
             if len(self._versions) >= _VERSIONS_MAX:
                 self._versions.clear()
             self._versions[digest] = msgspec.json.decode(message.data, type=Offer)

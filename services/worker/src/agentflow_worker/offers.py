@@ -88,7 +88,7 @@ class Offers:
             async with asyncio.timeout(WITHDRAW_S_MAX):
                 bucket = await self._nc.jetstream().key_value(subjects.WORKERS_BUCKET)
                 await bucket.delete(self._key)
-        except (*AWAY, TimeoutError) as error:
+        except AWAY as error:
             log.info("the offers of this worker will age out: %s", type(error).__name__)
 
     async def sweep(self, now_ms: int) -> list[str]:

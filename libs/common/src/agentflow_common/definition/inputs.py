@@ -9,8 +9,10 @@ from pydantic import Field
 
 from agentflow_common.definition.nodes.base import Model
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import value_schema
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import texts
 
 Number = int | float
 
@@ -122,6 +124,17 @@ def fitting(spec: InputSpec, value: Any, place: str, *, private: bool = False) -
         if schema
         for problem in value_schema.of(schema).problems(value, place, private=private)
     ]
+
+
+def problems_before_it_runs(spec: InputSpec, name: str, value: Any) -> list[Problem]:
+    """Returns the problems of a value that a node gives to a workflow. Templates and references are not judged."""
+    if (value is None and not spec.required) or any(_is_open(text) for _, text in texts(value)):
+        return []
+    return fitting(spec, value, f"inputs.{name}")
+
+
+def _is_open(text: str) -> bool:
+    return expressions.is_template(text) or expressions.parse_reference(text) is not None
 
 
 def is_of_type(value: Any, kind: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.definition.dependencies import dependencies
+from agentflow_common.definition.inputs import problems_before_it_runs
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.errors import NotFoundError, Problem
@@ -172,7 +173,9 @@ def _surely_started(definition: Definition) -> set[str]:
 
 
 def argument_problems(owner: Definition, registered: Mapping[str, Registered], prefix: str) -> Iterator[Problem]:
-    """Yields a problem for each argument that a subworkflow does not take, and for each that it needs and lacks."""
+    """Yields a problem for each argument that a subworkflow does not take, or that does not fit, and for each that it
+    needs and lacks.
+    """
     for number, work in owner.works():
         if work.type != "subworkflow" or work.config.workflow not in registered:
             continue
@@ -180,10 +183,16 @@ def argument_problems(owner: Definition, registered: Mapping[str, Registered], p
         if not child.inputs:
             continue
         place = f"{prefix}dag.nodes[{number}].{'.'.join(work.path)}.inputs"
-        for name in work.config.inputs:
+        config: Any = owner.dag.nodes[number].config
+        spread = work.path == ("config",) and getattr(config, "parallel", False)  # one of the lists is given in parts
+        for name, value in work.config.inputs.items():
             if name not in child.inputs:
                 fix = f"its inputs are {', '.join(child.inputs)}"
                 yield Problem(f"{place}.{name}", f"{title(child)} has no such input", fix)
+            elif not spread:
+                for problem in problems_before_it_runs(child.inputs[name], name, value):
+                    where = f"{place}{problem.place.removeprefix('inputs')}"
+                    yield Problem(where, f"{title(child)}: {problem.message}", problem.fix)
         for name, spec in child.inputs.items():
             if work.config.state_args:  # the shared state may have it
                 break
