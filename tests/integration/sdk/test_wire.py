@@ -117,6 +117,13 @@ def test_prompts_and_budgets(client: Any) -> None:
     assert (prompt.ref, client.prompts.get("p", "prod").template) == ("p@1", "Hi {{name}}")
     assert client.prompts.get("p@1").inputs_schema == {"type": "object"}
     assert [item.name for item in client.prompts.list("p")] == ["p"]
+    client.prompts.create("p", "Hello {{name}}")
+    assert [client.prompts.label("p", "prod", version).changed for version in (2, 1, 1)] == [True, True, False]
+    assert [(item.version, item.labels) for item in client.prompts.versions("p")] == [(2, ()), (1, ("prod",))]
+    assert client.prompts.remove_label("p", "prod") and not client.prompts.remove_label("p", "prod")
+    for wrong in (lambda: client.prompts.label("p", "prod", 3), lambda: client.prompts.versions("q")):
+        with pytest.raises(NotFoundError):
+            wrong()
     budget = client.budgets.create("12.50", "monthly", name="team")
     assert budget.limit_nano_usd == 12_500_000_000
     assert str(client.budgets.get("team").remaining_usd) == "12.5"

@@ -6,6 +6,7 @@ __all__ = [
     "diff",
     "durations",
     "edge_arguments",
+    "inputs",
     "json_schema",
     "model",
     "nodes",

@@ -123,6 +123,29 @@ class Prompts(Service, prompt_pb2_grpc.PromptServiceServicer):
         ]
         return prompt_pb2.ListPromptsResponse(prompts=latest)
 
+    def ListPromptVersions(self, request: Any, context: Any) -> Reply:
+        known = reversed(self._versions(request.name, context))
+        rows = [prompt_pb2.PromptVersion(**fields_of(item, "version description labels")) for item in known]
+        return prompt_pb2.ListPromptVersionsResponse(versions=rows)
+
+    def SetPromptLabel(self, request: Any, context: Any) -> Reply:
+        known = self._versions(request.name, context)
+        if not request.remove and not 0 < request.version <= len(known):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"{request.name!r} has versions 1 to {len(known)}")
+        wanted = 0 if request.remove else request.version
+        before = next((item.version for item in known if request.label in item.labels), 0)
+        for item in known:
+            if request.label in item.labels:
+                item.labels.remove(request.label)
+            if item.version == wanted:
+                item.labels.append(request.label)
+        return prompt_pb2.SetPromptLabelResponse(version=wanted, changed=wanted != before)
+
+    def _versions(self, name: str, context: Any) -> list[prompt_pb2.Prompt]:
+        if not self._state.prompts.get(name):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no prompt {name!r}")
+        return self._state.prompts[name]
+
 
 class Budgets(Service, budget_pb2_grpc.BudgetServiceServicer):
     def CreateBudget(self, request: Any, context: Any) -> Reply:
