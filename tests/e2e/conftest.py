@@ -77,8 +77,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     buckets = buckets_in(folder)
     files = folder / "files"
     files.mkdir()
-    tools = str(Path(__file__).with_name("predecessor_tools.py"))
-    with running_stack(folder / "data", load=[tools], **options(buckets, files)) as stack:
+    tools = [str(Path(__file__).with_name(name)) for name in ("predecessor_tools.py", "foreign_tools.py")]
+    with running_stack(folder / "data", load=tools, **options(buckets, files)) as stack:
         yield Platform(stack, buckets, files)
 
 

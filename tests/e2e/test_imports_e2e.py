@@ -1,0 +1,107 @@
+"""Definitions that `agentctl workflow import` wrote run, and give what they give in their own engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Platform
+
+pytestmark = pytest.mark.e2e
+
+ARGO = """
+kind: Workflow
+metadata: {name: argo-imported}
+spec:
+  entrypoint: main
+  arguments: {parameters: [{name: names, value: '["ann", "bo"]'}]}
+  templates:
+    - name: main
+      steps:
+        - - {name: flip, template: print-message, arguments: {parameters: [{name: message, value: heads}]}}
+        - - {name: heads, template: hello, when: "{{steps.flip.outputs.result}} == heads",
+             arguments: {parameters: [{name: greeting, value: Hello}]}}
+          - {name: tails, template: print-message, when: "{{steps.flip.outputs.result}} == tails",
+             arguments: {parameters: [{name: message, value: tails}]}}
+      outputs: {parameters: [{name: said, valueFrom: {parameter: "{{steps.heads.outputs.parameters.all}}"}}]}
+    - name: hello
+      inputs: {parameters: [{name: greeting}]}
+      steps:
+        - - name: each
+            template: print-message
+            arguments: {parameters: [{name: message, value: "{{inputs.parameters.greeting}} {{item}}"}]}
+            withParam: "{{workflow.parameters.names}}"
+      outputs: {parameters: [{name: all, valueFrom: {parameter: "{{steps.each.outputs.result}}"}}]}
+    - name: print-message
+      inputs: {parameters: [{name: message}]}
+      container: {image: busybox, command: [echo, "{{inputs.parameters.message}}"]}
+"""
+CONDUCTOR = """
+{"name": "conductor_imported", "inputParameters": ["n"], "tasks": [
+  {"name": "add_numbers", "taskReferenceName": "add", "type": "DO_WHILE",
+   "loopCondition": "if ($.add['iteration'] < 5 && $.one['sum'] < 12) { true; } else { false; }", "loopOver": [
+     {"name": "add_numbers", "taskReferenceName": "one", "type": "SIMPLE",
+      "inputParameters": {"a": "${workflow.input.n}", "b": 2}}]},
+  {"name": "route", "taskReferenceName": "route", "type": "SWITCH", "evaluatorType": "javascript",
+   "expression": "$.sum > 10 ? 'big' : 'small'", "inputParameters": {"sum": "${one.output.sum}"},
+   "decisionCases": {"big": [{"name": "print_message", "taskReferenceName": "big", "type": "SIMPLE",
+     "inputParameters": {"message": "${one.output.sum} is big"}}]},
+   "defaultCase": [{"name": "print_message", "taskReferenceName": "small", "type": "SIMPLE",
+     "inputParameters": {"message": "small"}}]}],
+ "outputParameters": {"said": "${big.output.result}", "other": "${small.output.result}"}}
+"""
+N8N = """
+{"name": "n8n_imported", "nodes": [
+  {"name": "Start", "type": "n8n-nodes-base.manualTrigger", "parameters": {}},
+  {"name": "Old?", "type": "n8n-nodes-base.if", "parameters": {"conditions": {"combinator": "and", "conditions": [
+    {"leftValue": "={{ $json.age }}", "rightValue": 18, "operator": {"type": "number", "operation": "gte"}}]}}},
+  {"name": "Yes", "type": "n8n-nodes-base.set", "parameters": {"assignments": {"assignments": [
+    {"name": "said", "value": "=Welcome {{ $json.name }}", "type": "string"}]}}},
+  {"name": "No", "type": "n8n-nodes-base.set", "parameters": {"assignments": {"assignments": [
+    {"name": "said", "value": "no", "type": "string"}]}}}],
+ "connections": {"Start": {"main": [[{"node": "Old?"}]]}, "Old?": {"main": [[{"node": "Yes"}], [{"node": "No"}]]}}}
+"""
+SERVERLESS = """
+document: {dsl: 1.0.3, namespace: test, name: serverless-imported, version: 0.1.0}
+do:
+  - count: {set: {n: "${ .n + 1 }"}}
+  - more:
+      switch:
+        - low: {when: .n < 4, then: count}
+        - high: {then: say}
+  - say: {set: {said: '${ "counted to \\(.n)" }'}}
+"""
+STEP_FUNCTIONS = """
+{"Comment": "sfn_imported", "StartAt": "Add", "States": {
+  "Add": {"Type": "Task", "Resource": "arn:aws:lambda:eu-1:1:function:add_numbers",
+    "Parameters": {"a.$": "$.total.sum", "b.$": "$.step"}, "ResultPath": "$.total", "Next": "Enough?"},
+  "Enough?": {"Type": "Choice", "Choices": [{"Variable": "$.total.sum", "NumericLessThan": 6, "Next": "Add"}],
+    "Default": "Both"},
+  "Both": {"Type": "Parallel", "End": true, "Branches": [
+    {"StartAt": "Left", "States": {"Left": {"Type": "Pass", "Parameters": {"sum.$": "$.total.sum"}, "End": true}}},
+    {"StartAt": "Right", "States": {"Right": {"Type": "Task", "End": true,
+      "Resource": "arn:aws:lambda:eu-1:1:function:print_message", "Parameters": {"message": "done"}}}}]}}}
+"""
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "argo": (ARGO, {}, {"said": ["Hello ann", "Hello bo"]}),
+    "conductor": (CONDUCTOR, {"n": 9}, {"said": "11 is big", "other": None}),
+    "n8n": (N8N, {"age": 20, "name": "Ann"}, {"said": "Welcome Ann"}),
+    "serverless-workflow": (SERVERLESS, {"n": 1}, {"said": "counted to 4"}),
+    "step-functions": (STEP_FUNCTIONS, {"total": {"sum": 0}, "step": 2}, {"result": [{"sum": 6}, {"result": "done"}]}),
+}
+
+
+@pytest.mark.parametrize("engine", sorted(CASES))
+def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, engine: str) -> None:
+    text, inputs, output = CASES[engine]
+    (tmp_path / "theirs").write_text(text)
+    done = platform.cli("workflow", "import", str(tmp_path / "theirs"), "--from", engine, "--to", str(tmp_path / "ours.yaml"))
+    assert done.returncode == 0, done.stderr
+    with platform.client() as client:
+        for path in sorted(tmp_path.glob("*.yaml"), key=lambda path: path.name == "ours.yaml"):
+            client.workflows.register(path.read_text())
+        run = client.workflows.run((tmp_path / "ours.yaml").read_text(), inputs)
+    assert run.status.value == "completed", run.error
+    assert run.output == output
