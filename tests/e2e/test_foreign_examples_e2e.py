@@ -1,8 +1,8 @@
 """Public examples of other engines, written as definitions of AgentFlow, give the results that they give there.
 
-Each case of `foreign/*.yaml` names the example (`like`), and has the definition with its inputs, the signals and answers
-that it waits for, and what is expected: the status, the output, the type of the error, steps with their status, and the
-lines that the run noted outside. All runs go on at once.
+Each case of `foreign/*.yaml` names the example (`like`). It has the definition with its inputs, and the signals and
+answers that it waits for. It says what is expected: the status, the output, the type of the error, steps with their
+status, and the lines that the run noted outside. All runs go on at once.
 """
 
 from __future__ import annotations

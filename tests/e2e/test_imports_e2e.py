@@ -97,7 +97,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, engine: str) -> None:
     text, inputs, output = CASES[engine]
     (tmp_path / "theirs").write_text(text)
-    done = platform.cli("workflow", "import", str(tmp_path / "theirs"), "--from", engine, "--to", str(tmp_path / "ours.yaml"))
+    done = platform.cli(
+        "workflow", "import", str(tmp_path / "theirs"), "--from", engine, "--to", str(tmp_path / "ours.yaml")
+    )
     assert done.returncode == 0, done.stderr
     with platform.client() as client:
         for path in sorted(tmp_path.glob("*.yaml"), key=lambda path: path.name == "ours.yaml"):

@@ -61,6 +61,17 @@ def test_argo_counts_and_retries() -> None:
     assert node(made, "a")["policy"] == {"retry": wanted}
 
 
+def test_argo_sequences_with_computed_bounds_and_conditions_of_items() -> None:
+    step = {"name": "many", "template": "do", "withSequence": {"start": "2", "count": "{{workflow.parameters.n}}"}}
+    arguments = {"parameters": [{"name": "n", "value": "3"}]}
+    made, _ = imported("argo", argo(step, arguments=arguments))
+    assert node(made, "many")["config"]["range"] == {"start": 2, "stop": "{{2 + (n | int)}}"}
+    step = {"name": "even", "template": "do", "withItems": [{"n": 1}], "when": "{{item.n}} == 2"}
+    made, remarks = imported("argo", argo(step))
+    assert node(made, "even")["config"]["item_condition"] == 'string(item.n) == "2"'
+    assert not any("condition" in remark for remark in remarks)
+
+
 @pytest.mark.parametrize(
     ("when", "condition"),
     [
@@ -271,6 +282,36 @@ def test_serverless_retries_and_loops() -> None:
         "over": "{{inputs.pets}}", "concurrency": 1,
         "body": {"type": "tool", "config": {"tool_name": "http.get", "tool_args": {"url": "https://x.example/{{item.id}}"}}},
     }  # fmt: skip
+
+
+def test_serverless_races_of_branches_and_events() -> None:
+    branches = [{"a": {"set": {"x": 1}}}, {"b": {"wait": {"seconds": 1}}}]
+    made, _ = imported("serverless-workflow", tasks({"f": {"fork": {"compete": True, "branches": branches}}}))
+    race = {"id": "first_of_f", "name": "first of f", "type": "wait", "join": "any", "config": {"duration": 0}}
+    assert node(made, "first_of_f") == race
+    assert [(edge["from"], edge["to"]) for edge in made["dag"]["edges"]] == [("a", "first_of_f"), ("b", "first_of_f")]
+    events = [{"with": {"type": "com.x.hot"}}, {"with": {"type": "com.x.cold"}}]
+    made, _ = imported("serverless-workflow", tasks({"l": {"listen": {"to": {"any": events}}}}))
+    assert [(found["id"], found["type"]) for found in made["dag"]["nodes"]] == [
+        ("first_of_l", "wait"), ("l_1", "signal"), ("l_2", "signal"),
+    ]  # fmt: skip
+    assert made["outputs"] == {"result": ["{{l_1.output if l_1.output is not none else l_2.output}}"]}
+
+
+def test_serverless_rules_of_inputs() -> None:
+    schema = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer", "minimum": 1}, "x": {}}}
+    given = {"input": {"schema": {"format": "json", "document": schema}}}
+    made, remarks = imported("serverless-workflow", tasks({"a": {"set": {"x": "${ .id }"}}}, **given))
+    assert made["inputs"] == {"id": {"type": "integer", "minimum": 1}, "x": {"type": "any", "required": False}}
+    assert remarks == []
+
+
+def test_step_functions_batches() -> None:
+    one = states("x", x={**LAMBDA, "End": True})
+    each = {"Type": "Map", "ItemsPath": "$.all", "ItemProcessor": one, "End": True}
+    made, remarks = imported("step-functions", states("e", e={**each, "ItemBatcher": {"MaxItemsPerBatch": 10}}))
+    assert node(made, "e")["config"]["batches"] == 10
+    assert "a batch is a list here, without `Items` around it" in remarks
 
 
 def test_serverless_jumps() -> None:

@@ -192,7 +192,7 @@ class Flow:
         for link in behind:
             step = self.steps[link.target]
             if link.when is not None:
-                step.node = {**(step.node or {}), "condition": _condition(link.when, step.part)}
+                step.node = {**(step.node or {}), "condition": condition_of(link.when, step.part)}
         if len(self.steps) > 1:
             del self.steps[START]
             self.links = [link for link in self.links if link.source != START]
@@ -208,13 +208,14 @@ class Flow:
         edge: dict[str, Any] = {"from": link.source, "to": link.target}
         if link.when is not None or link.back:
             part = self.steps[link.source].part
-            edge["condition"] = "true" if link.when is None else _condition(link.when, part)
+            edge["condition"] = "true" if link.when is None else condition_of(link.when, part)
         if link.back:
             edge["max_iterations"] = link.back
         return edge
 
 
-def _condition(expr: Expr, part: Part) -> str:
+def condition_of(expr: Expr, part: Part) -> str:
+    """Returns a condition in CEL, or one that never holds, with a remark, if CEL can't say it."""
     try:
         return condition(expr)
     except UntranslatableError as error:

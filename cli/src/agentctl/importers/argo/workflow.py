@@ -7,10 +7,10 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from agentctl.importers.argo import values
+from agentctl.importers.argo import sequences, values
 from agentctl.importers.argo.leaves import Leaves, parameters, policy_of
 from agentctl.importers.expression import Expr, Literal, Op, Ref, UntranslatableError, negated, value
-from agentctl.importers.flow import START, Flow, name_of, translated
+from agentctl.importers.flow import START, Flow, condition_of, name_of, translated
 from agentctl.importers.source import Part
 
 _GLOBAL: Final = re.compile(r"workflow\.parameters\.([A-Za-z0-9_-]+)")
@@ -252,9 +252,9 @@ class Body:
         condition: Expr | None = None
         if part["when"]:
             condition = translated(part["when"], lambda: values.when(part["when"].text(), self.resolve), Literal(False))
-            if _reads_item(condition):
-                part["when"].remark("a condition for each item is not carried over", "test it in the tool")
-                condition = None
+        per_item = condition if _reads_item(condition) else None
+        if per_item is not None:
+            condition = None
         template = part["inline"] if part["inline"] else self.workflow.templates.get(part["template"].text())
         arguments = {item["name"].text(): item for item in part["arguments"]["parameters"].items()}
         if part["arguments"]["artifacts"]:
@@ -264,6 +264,8 @@ class Body:
         if condition is not None:
             entry = self.flow.then(before, f"if_{name}", None, part)
         step = self.step(entry, name, template, arguments, part, condition)
+        if per_item is not None:
+            self._for_items(step, per_item, part["when"])
         if tolerated or part["continueOn"]["failed"].value is True or part["continueOn"]["error"].value is True:
             node = self.flow.steps[step].node or {}
             node["policy"] = {**node.get("policy", {}), "on_failure": "continue"}
@@ -272,6 +274,11 @@ class Body:
         after = self.flow.then(step, f"after_{name}", None, part)
         self.flow.link(entry, after, negated(condition))
         return after
+
+    def _for_items(self, step: str, condition: Expr, part: Part) -> None:
+        node = self.flow.steps[step].node or {}
+        if node.get("type") == "map":
+            node["config"]["item_condition"] = condition_of(condition, part)
 
     def step(
         self,
@@ -320,7 +327,10 @@ class Body:
                 Literal([]),
             )
         elif part["withSequence"]:
-            over = Literal(_sequence(part["withSequence"]))
+            computed = sequences.computed(part["withSequence"], self.resolve)
+            if computed is not None:
+                return {"type": "map", "config": {"range": computed, "body": work}}
+            over = Literal(sequences.items(part["withSequence"]))
         else:
             return None
         if work["type"] not in {"tool", "subworkflow"}:
@@ -340,20 +350,3 @@ def _reads_item(expr: Expr | None) -> bool:
     if isinstance(expr, Ref):
         return expr.root == "item"
     return isinstance(expr, Op) and any(map(_reads_item, expr.args))
-
-
-def _sequence(part: Part) -> list[Any]:
-    start, count = part["start"].number(0), part["count"].number(-1)
-    end = part["end"].number(start + count - 1)
-    computed = [name for name in ("start", "count", "end") if "{{" in part[name].text()]
-    if computed or not abs(end - start) < 10_000:
-        part.remark("a sequence with computed or very wide bounds is not carried over", "give a list to `over`")
-        return []
-    step = 1 if end >= start else -1
-    numbers = [] if count == 0 else list(range(int(start), int(end) + step, step))
-    form = part["format"].text()
-    try:
-        return [form % number for number in numbers] if form else numbers
-    except (TypeError, ValueError):
-        part["format"].remark(f"the format {form!r} is not known here", "write the items yourself")
-        return numbers

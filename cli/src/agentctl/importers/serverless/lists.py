@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agentctl.importers.documents import Document
 from agentctl.importers.flow import Flow
@@ -19,10 +19,11 @@ def inputs(source: Part, flow: Flow) -> None:
     for name, part in schema["properties"].fields():
         kind = part["type"].text("any")
         known = kind in {"string", "integer", "number", "boolean", "array", "object"}
-        flow.inputs[name] = {"type": kind if known else "any", **({} if name in required else {"required": False})}
-        for rule in ("minimum", "maximum", "pattern", "enum", "minLength", "maxLength", "format"):
-            if rule in part:
-                part[rule].remark(f"the rule {rule!r} of an input is not carried over", "check it in the first step")
+        spec = {"type": kind if known else "any", **({} if name in required else {"required": False})}
+        flow.inputs[name] = {**spec, **{rule: part[rule].value for rule in _RULES if rule in part}}
+
+
+_RULES: Final = ("minimum", "maximum", "pattern", "enum", "minLength", "maxLength", "format", "default", "description")
 
 
 @dataclass

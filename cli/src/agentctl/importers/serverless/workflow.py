@@ -25,6 +25,7 @@ from agentctl.importers.serverless.values import Scope
 from agentctl.importers.source import Part
 
 _INPUT: Final = Ref("inputs")
+RACE: Final = {"type": "wait", "join": "any", "config": {"duration": 0}}
 _LEAVE: Final = frozenset({"exit", "end"})
 End = tuple[str, Document]
 Carried = dict[tuple[str | int, ...], list[Document]]
@@ -230,7 +231,8 @@ class _Tasks:
 
     def _fork(self, name: str, part: Part, entry: str, document: Document) -> list[End]:
         fork = part["fork"]
-        meeting = self.flow.add(f"all of {name}", None, part)
+        races = fork["compete"].value is True
+        meeting = self.flow.add(f"{'first' if races else 'all'} of {name}", RACE if races else None, part)
         results: list[Expr] = []
         for branch in fork["branches"].items():
             _, task = values.name_and_task(branch)
@@ -238,8 +240,7 @@ class _Tasks:
             for step, _ in ends:
                 self.flow.link(step, meeting)
             results.append(whole_of(merged([found for _, found in ends]), task) if ends else Literal(None))
-        if fork["compete"].value is True:
-            fork["compete"].remark("all branches are waited for; the first result counts", "cancel the others yourself")
+        if races:
             return [(meeting, document.put((), values.any_of(results)))]
         return [(meeting, document.put((), Items(tuple(results))))]
 
@@ -248,26 +249,28 @@ class _Tasks:
         part.not_carried({"foreach": "take one event at a time: a signal in a loop"})
         kind = next((kind for kind in ("one", "any", "all") if kind in to), "any")
         wanted = [to["one"]] if kind == "one" else list(to[kind].items())
-        if kind == "any":
-            names = [values.event(item) for item in wanted] or ["any event"]
-            fix = f"send {name_of(name)!r} for each of them: agentctl workflow signal RUN {name_of(name)}"
-            to["any"].remark(f"one signal stands for {', '.join(names)}", fix)
-            wanted = []
-        results: list[Expr] = []
-        meeting = entry if len(wanted) <= 1 else self.flow.add(f"all of {name}", None, part)
-        for number, item in enumerate(wanted or [to]):
-            signal = name_of(values.event(item)) if wanted else name_of(name)
-            title = name if len(wanted) <= 1 else f"{name} {number + 1}"
-            step = self.flow.then(entry, title, {"type": "signal", "config": {"signal": signal}}, part)
+        if not wanted:
+            to.remark(
+                "any event is waited for", f"send it: agentctl workflow signal RUN {name_of(name)} --payload JSON"
+            )
+            step = self.flow.then(entry, name, _signal(name), part)
+            return [(step, document.put((), Items((Ref(step, ("output",)),))))]
+        meeting, results = "", []
+        if len(wanted) > 1:
+            meeting = self.flow.add(
+                f"{'first' if kind == 'any' else 'all'} of {name}", RACE if kind == "any" else None, part
+            )
+        for number, item in enumerate(wanted):
+            event = values.event(item)
+            title = name if len(wanted) == 1 else f"{name} {number + 1}"
+            step = self.flow.then(entry, title, _signal(event), part)
             results.append(Ref(step, ("output",)))
-            if len(wanted) > 1:
+            if meeting:
                 self.flow.link(step, meeting)
-            else:
-                meeting = step
-            if wanted:
-                item.remark(f"the event {values.event(item)!r} comes as a signal",
-                            f"send its data: agentctl workflow signal RUN {signal} --payload JSON")  # fmt: skip
-        return [(meeting, document.put((), Items(tuple(results))))]
+            fix = f"send its data: agentctl workflow signal RUN {name_of(event)} --payload JSON"
+            item.remark(f"the event {event!r} comes as a signal", fix)
+        heard = Items((values.any_of(results),)) if kind == "any" else Items(tuple(results))
+        return [(meeting or step, document.put((), heard))]
 
     def _try(self, name: str, part: Part, entry: str, document: Document) -> list[End]:
         catch = part["catch"]
@@ -338,3 +341,7 @@ class _Tasks:
         child.outputs = merged([found for _, found in ends]).outputs() if ends else {}
         inputs = {"value": value(whole_of(document, part)), name_of(each): "{{item}}", name_of(at): "{{index}}"}
         return {"type": "subworkflow", "config": {"workflow": child.name, "inputs": inputs}}
+
+
+def _signal(event: str) -> dict[str, Any]:
+    return {"type": "signal", "config": {"signal": name_of(event)}}

@@ -258,7 +258,6 @@ class _Run:
         part.not_carried(
             {
                 "ItemReader": "read the list in a step before",
-                "ItemBatcher": "make batches in a step before",
                 "ResultWriter": "store the results in a step behind",
             }
         )
@@ -270,6 +269,11 @@ class _Run:
             item = values.payload(chosen, each)
         body, of = self._body(name, inner, item)
         config: dict[str, Any] = {"over": value(over), "body": body}
+        if part["ItemBatcher"]["MaxItemsPerBatch"].number() > 0:
+            config["batches"] = int(part["ItemBatcher"]["MaxItemsPerBatch"].number())
+            part["ItemBatcher"].remark(
+                "a batch is a list here, without `Items` around it", "read it as a list in the tool"
+            )
         if part["MaxConcurrency"].number() > 0:
             config["concurrency"] = int(part["MaxConcurrency"].number())
         if part["ToleratedFailurePercentage"].number() > 0:
