@@ -306,6 +306,21 @@ def test_serverless_rules_of_inputs() -> None:
     assert remarks == []
 
 
+def test_step_functions_a_long_row_of_choices_stays_short() -> None:
+    row: dict[str, Any] = {"c30": {"Type": "Succeed"}}
+    for number in range(30):
+        after = f"c{number + 1}"
+        rule = {"Variable": f"$.v{number}", "NumericEquals": 1, "Next": f"t{number}"}
+        row[f"c{number}"] = {"Type": "Choice", "Choices": [rule], "Default": after}
+        row[f"t{number}"] = {**LAMBDA, "ResultPath": "$.x", "Next": after}
+    made, _ = imported("step-functions", states("c0", **row))
+    assert max(len(edge.get("condition", "")) for edge in made["dag"]["edges"]) < 400
+    assert len(json.dumps(made)) < 30_000
+    gathered = [found for found in made["dag"]["nodes"] if found["config"].get("function_name") == "pick"]
+    assert gathered
+    assert set(gathered[0]["config"]["function_args"]["value"]) == {"part_0"}
+
+
 def test_step_functions_batches() -> None:
     one = states("x", x={**LAMBDA, "End": True})
     each = {"Type": "Map", "ItemsPath": "$.all", "ItemProcessor": one, "End": True}
@@ -380,6 +395,7 @@ def test_n8n_switch_waits_and_items() -> None:
         ("serverless-workflow", "id: x\nstates: [{name: a}]", "this is Serverless Workflow 0.x"),
         ("serverless-workflow", "do: [{a: {set: {}, then: b}}]", "there is no task 'b' in this list"),
         ("n8n", "{}", "there are no `nodes` and `connections`"),
+        ("conductor", json.dumps(conductor(*[simple(f"t{n}") for n in range(2_000)])), "more than 2,000 steps"),
     ],
 )
 def test_what_is_not_a_definition_is_an_error_that_says_so(engine: str, text: str, message: str) -> None:

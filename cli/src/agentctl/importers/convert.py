@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from agentctl.importers import argo, conductor, n8n, serverless, stepfunctions
+from agentctl.importers.expression import UntranslatableError
 from agentctl.importers.flow import Flow, name_of
 from agentctl.importers.source import Part, Remark
 from agentflow_common.definition.parse import parse_text
@@ -51,8 +52,12 @@ def convert(text: str, engine: str, source: str = "definition", check: Check | N
     engine: a key of ENGINES. check: finds the problems of a definition; without it those that need no worker.
     """
     part = Part.of_text(text, source)
-    flows = ENGINES[engine](part)
-    written = tuple(Written(name_of(flow.name), _yaml(flow.definition())) for flow in flows)
+    try:
+        flows = ENGINES[engine](part)
+        written = tuple(Written(name_of(flow.name), _yaml(flow.definition())) for flow in flows)
+    except (RecursionError, UntranslatableError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise part.wrong(f"the definition can't be translated: {why}", "split it, or make it simpler") from None
     invalid: dict[str, None] = {}
     for flow, definition in zip(flows, written, strict=True):
         for message, fix in (check or problems)(definition.text):
@@ -70,7 +75,7 @@ def problems(text: str) -> list[tuple[str, str]]:
     return []
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """A writer of YAML that repeats a value instead of referring to it."""
 
     def ignore_aliases(self, _data: Any) -> bool:

@@ -15,9 +15,11 @@ from agentctl.importers.expression import (
     Op,
     Ref,
     UntranslatableError,
+    is_large,
     part_of,
     value,
 )
+from agentctl.importers.flow import Flow
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part
 
@@ -107,6 +109,29 @@ def whole_of(document: Document, part: Part) -> Expr:
     except UntranslatableError as error:
         part.remark(str(error), "here it is the value without what was added to it")
         return document.base
+
+
+def settled(document: Document, flow: Flow, step: str) -> Document:
+    """Returns the document with short expressions: the step, which did nothing, gathers the values of long ones."""
+    parts: dict[str, Expr] = {"whole": document.base} if is_large(document.base) else {}
+    names = {place: f"part_{number}" for number, (place, _) in enumerate(document.laid)}
+    parts |= {names[place]: expr for place, expr in document.laid if is_large(expr)}
+    parts |= {f"var_{name}": expr for name, expr in document.variables if is_large(expr)}
+    if not parts:
+        return document
+    gathered = {name: value(expr) for name, expr in parts.items()}
+    flow.steps[step].node = {
+        "type": "function", "config": {"function_name": "pick", "function_args": {"value": gathered}},
+    }  # fmt: skip
+
+    def short(name: str, expr: Expr) -> Expr:
+        return Ref(step, ("output", name)) if name in parts else expr
+
+    return Document(
+        short("whole", document.base),
+        tuple((place, short(names[place], expr)) for place, expr in document.laid),
+        tuple((name, short(f"var_{name}", expr)) for name, expr in document.variables),
+    )
 
 
 def _part(document: Document, place: Parts) -> Expr | None:

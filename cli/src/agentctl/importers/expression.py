@@ -258,6 +258,19 @@ def part_of(expr: Expr, path: tuple[str | int, ...]) -> Expr:
     return expr
 
 
+def is_large(expr: Expr | None, limit: int = 40) -> bool:
+    """True if an expression has more parts than people would read in one line."""
+    ahead = [] if expr is None else [expr]
+    while ahead and limit >= 0:
+        limit -= 1
+        match ahead.pop():
+            case Op(_, parts) | Joined(parts) | Items(parts):
+                ahead += parts
+            case Fields(fields):
+                ahead += [part for _, part in fields]
+    return limit < 0
+
+
 def negated(expr: Expr | None) -> Expr:
     """Returns the opposite of a condition; None is always true."""
     return Literal(False) if expr is None else Op("not", (expr,))

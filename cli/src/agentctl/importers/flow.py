@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agentctl.importers.expression import Expr, UntranslatableError, both, condition, either
+from agentctl.importers.expression import Expr, UntranslatableError, both, condition, either, is_large
 from agentctl.importers.source import Part
 from agentflow_common.definition.checks.names import OF_CONDITIONS, OF_TEMPLATES
 from agentflow_common.definition.model import BUILT_IN
 
 START: Final = "start"
 ITERATIONS: Final = 1_000  # for a loop of an engine that has no bound; the most that a definition allows
-_LINKS_MAX: Final = 36  # a step in between with more links through it stays a step
+_LINKS_MAX: Final = 6  # a step in between with more links through it stays a step
+STEPS_MAX: Final = 2_000  # of a flow, with those that do nothing
 _RESERVED: Final = {
     *OF_TEMPLATES, *OF_CONDITIONS, *BUILT_IN, "self", "item", "index", "iteration", "previous", "output", "END",
 }  # fmt: skip
@@ -70,6 +71,8 @@ class Flow:
 
     def add(self, wanted: str, node: dict[str, Any] | None, part: Part) -> str:
         """Adds a step, and returns its id. node: all of it but the id."""
+        if len(self.steps) >= STEPS_MAX:
+            raise part.wrong(f"more than {STEPS_MAX:,} steps", "split the workflow into several")
         base = START if not self.steps else name_of(wanted)
         found, number = base, 1
         while found in self.steps or found in self.inputs:
@@ -176,6 +179,8 @@ class Flow:
         left_back = any(link.back for link in behind)
         only = len(behind) == 1 and behind[0].when is None
         if len(before) * len(behind) > _LINKS_MAX or (entered_back and not only) or (left_back and len(before) > 1):
+            return
+        if not only and any(is_large(both(first.when, second.when)) for first in before for second in behind):
             return
         del self.steps[step.id]
         self.links = [link for link in self.links if step.id not in (link.source, link.target)]

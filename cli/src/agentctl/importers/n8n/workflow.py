@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agentctl.importers.documents import Document, merged
+from agentctl.importers.documents import Document, merged, settled
 from agentctl.importers.expression import Expr, Fields, Literal, Op, Ref, both, negated, value
 from agentctl.importers.flow import START, Flow, name_of, translated
 from agentctl.importers.n8n import values
@@ -60,7 +60,8 @@ class _Workflow:
         self.done: set[str] = set()
         for name in order:
             self.done.add(name)
-            self._node(name, self.nodes[name], merged(self.known.get(name, [Document(_INPUT)])))
+            here = merged(self.known.get(name, [Document(_INPUT)]))
+            self._node(name, self.nodes[name], settled(here, self.flow, self.entries[name]))
         self._left_out(set(order))
         if self.last:
             self.flow.outputs = merged(self.last).outputs()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from agentctl.importers.documents import Document, merged, whole_of
+from agentctl.importers.documents import Document, merged, settled, whole_of
 from agentctl.importers.expression import (
     Expr,
     Fields,
@@ -113,7 +113,8 @@ class _Tasks:
             name, part = named[number]
             done.add(name)
             back = self.carried.get((*tasks.place, name), [])
-            self._one(name, part, entries[name], merged(known[name], back), number + 1, go)
+            here = settled(merged(known[name], back), self.flow, entries[name])
+            self._one(name, part, entries[name], here, number + 1, go)
         for name, part in named:
             if name not in done:
                 part.remark(f"nothing leads to {name!r}, so it is left out", "let a task lead to it, or ignore it")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from agentctl.importers.documents import Document, merged, whole_of
+from agentctl.importers.documents import Document, merged, settled, whole_of
 from agentctl.importers.expression import (
     Expr,
     Fields,
@@ -95,7 +95,8 @@ class _Run:
             entry = self._entry(name)
             if name == first:
                 self.flow.link(before, entry)
-            here = merged(self.known.get(name, [document]), self.machine.carried.get(part.place, []))
+            ways = merged(self.known.get(name, [document]), self.machine.carried.get(part.place, []))
+            here = settled(ways, self.flow, entry)
             kind = part["Type"].text()
             if kind not in self.handlers:
                 raise part["Type"].wrong(f"{kind!r} is not a type of state", f"use one of {', '.join(self.handlers)}")
