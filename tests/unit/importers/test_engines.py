@@ -165,13 +165,36 @@ def test_conductor_code_that_is_not_translated_is_a_function_of_ones_own() -> No
     assert remark.startswith("this JavaScript is not translated: ")
 
 
-def test_conductor_ends_and_waits() -> None:
-    def task(name: str, kind: str, **parameters: Any) -> dict[str, Any]:
-        return {"name": name, "taskReferenceName": name, "type": kind, "inputParameters": parameters}
+def task_of(name: str, kind: str, **parameters: Any) -> dict[str, Any]:
+    return {"name": name, "taskReferenceName": name, "type": kind, "inputParameters": parameters}
 
-    tasks = [task("w", "WAIT", duration="1 hours 5s"), task("h", "HUMAN"),
-             task("t", "TERMINATE", terminationStatus="COMPLETED", workflowOutput={"x": "${h.output.x}"})]  # fmt: skip
-    made, _ = imported("conductor", conductor(*tasks))
+
+def test_conductor_polls_are_loops() -> None:
+    request = {"uri": "https://x.example", "terminationCondition": "$.output.response.body.state == 'DONE'",
+               "pollingInterval": 5, "maxPollCount": 60}  # fmt: skip
+    made, _ = imported("conductor", conductor(task_of("p", "HTTP_POLL", http_request=request),
+                                              simple("u", s="${p.output.response.body.state}")))  # fmt: skip
+    assert node(made, "p")["config"] == {
+        "body": {"type": "tool", "config": {"tool_name": "http.get", "tool_args": {"url": "https://x.example"}}},
+        "until": 'previous.json.state == "DONE"', "delay_ms": 5_000, "max_iterations": 60, "on_max": "fail",
+    }  # fmt: skip
+    assert node(made, "u")["config"]["tool_args"] == {"s": "p.output.json.state"}
+
+
+def test_conductor_dynamic_forks_are_maps_and_exclusive_joins_take_the_branch_that_ran() -> None:
+    fork = task_of("f", "FORK_JOIN_DYNAMIC", forkTaskName="resize", forkTaskInputs="${workflow.input.all}")
+    made, _ = imported("conductor", conductor(fork))
+    body = {"type": "tool", "config": {"tool_name": "resize", "tool_args": {"input": "{{item}}"}}}
+    assert node(made, "f")["config"] == {"over": "{{all}}", "body": body}
+    join = {**task_of("j", "EXCLUSIVE_JOIN"), "joinOn": ["a", "b"]}
+    made, _ = imported("conductor", conductor(simple("a"), simple("b"), join, simple("c", x="${j.output.n}")))
+    assert node(made, "c")["config"]["tool_args"] == {"x": "{{b.output.n if b.output.n is not none else a.output.n}}"}
+
+
+def test_conductor_ends_and_waits() -> None:
+    waits = [task_of("w", "WAIT", duration="1 hours 5s"), task_of("h", "HUMAN")]
+    end = task_of("t", "TERMINATE", terminationStatus="COMPLETED", workflowOutput={"x": "${h.output.x}"})
+    made, _ = imported("conductor", conductor(*waits, end))
     assert node(made, "w")["config"] == {"duration": 3_605_000}
     assert node(made, "h") == {"id": "h", "type": "signal", "config": {"signal": "h"}}
     assert node(made, "t")["config"] == {"status": "completed", "output": {"x": "h.output.x"}}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentctl.importers.conductor import values
-from agentctl.importers.expression import Expr, Literal, UntranslatableError, value
+from agentctl.importers.expression import Expr, Fields, Literal, Ref, UntranslatableError, condition, value
 from agentctl.importers.flow import name_of, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part
@@ -21,7 +21,7 @@ _SYSTEM: Final = {
     "KAFKA_PUBLISH": "write a tool that publishes the message",
     "DYNAMIC": "choose between named steps with conditions",
     "FORK_JOIN_DYNAMIC": "use a map over a list",
-    "EXCLUSIVE_JOIN": "read the outputs of the branches: a skipped one is null",
+    "HTTP_POLL": "use a loop node around http.get",
     "PULL_WORKFLOW_MESSAGES": "wait for a signal",
     "JDBC": "write a tool that asks the database",
 }
@@ -37,13 +37,13 @@ class Tasks:
     def path_of(self, kind: str, path: Parts) -> Parts:
         """Returns where a part of a task's output is in the output of its node."""
         match kind, path:
-            case "HTTP", ("response",):
+            case (("HTTP" | "HTTP_POLL"), ("response",)):
                 return ()
-            case "HTTP", ("response", "body", *rest):
+            case (("HTTP" | "HTTP_POLL"), ("response", "body", *rest)):
                 return ("json", *rest)
-            case "HTTP", ("response", "statusCode"):
+            case (("HTTP" | "HTTP_POLL"), ("response", "statusCode")):
                 return ("status",)
-            case "HTTP", ("response", *_):
+            case (("HTTP" | "HTTP_POLL"), ("response", *_)):
                 raise UntranslatableError("only the body and the status of an answer are known here")
             case (("INLINE" | "JSON_JQ_TRANSFORM"), ("result", *rest)):
                 return tuple(rest)
@@ -65,6 +65,10 @@ class Tasks:
         """Returns the node of a task, without its id."""
         if kind == "HTTP":
             return self._http(task)
+        if kind == "HTTP_POLL":
+            return self._poll(task, reference)
+        if kind == "FORK_JOIN_DYNAMIC" and task["inputParameters"]["forkTaskInputs"]:
+            return self._dynamic(task, task["inputParameters"])
         if kind == "SUB_WORKFLOW":
             return self._subworkflow(task, task["subWorkflowParam"])
         if kind == "START_WORKFLOW":
@@ -85,6 +89,9 @@ class Tasks:
                 "value": {name: value(expr) for name, expr in self.parameters(task).items()}}}}  # fmt: skip
         if kind in _LLM:
             return self._model(task, reference)
+        return self._worker(task, kind, reference)
+
+    def _worker(self, task: Part, kind: str, reference: str) -> dict[str, Any]:
         tool = name_of(task["name"].text(reference))
         fix = _SYSTEM.get(kind, f"write a tool {tool!r} that does what the worker did")
         task.remark(f"the worker of the task {task['name'].text()!r} ({kind}) is not carried over", fix)
@@ -104,6 +111,45 @@ class Tasks:
         if request["readTimeOut"].number() > 0 and method == "get":
             arguments["timeout_s"] = request["readTimeOut"].number() / 1000
         return {"type": "tool", "config": {"tool_name": f"http.{method}", "tool_args": arguments}}
+
+    def _poll(self, task: Part, reference: str) -> dict[str, Any]:
+        """Returns a loop around a request, until its condition holds."""
+        request = task["inputParameters"]["http_request"]
+        answer = Fields((("body", Ref("previous", ("json",))), ("statusCode", Ref("previous", ("status",)))))
+        output = {"output": Fields((("response", answer),))}
+        try:
+            until = condition(values.javascript(request["terminationCondition"].text(), output))
+        except UntranslatableError as error:
+            request["terminationCondition"].remark(
+                f"the condition is not translated: {error}", "write `until` of a loop"
+            )
+            return self._worker(task, "HTTP_POLL", reference)
+        every = max(1, int(request["pollingInterval"].number(60) * 1000))
+        rounds = max(1, min(1_000, int(request["maxPollCount"].number(1_000))))
+        config = {
+            "body": self._http(task),
+            "until": until,
+            "delay_ms": every,
+            "max_iterations": rounds,
+            "on_max": "fail",
+        }
+        return {"type": "loop", "config": config}
+
+    def _dynamic(self, task: Part, given: Part) -> dict[str, Any]:
+        """Returns a map of the same task, or the same workflow, over a list of inputs."""
+        over = value(self._read(given["forkTaskInputs"]))
+        if given["forkTaskWorkflow"]:
+            of = given["forkTaskWorkflow"]
+            name = name_of(of.text() if isinstance(of.value, str) else of["name"].text("imported"))
+            body: dict[str, Any] = {
+                "type": "subworkflow",
+                "config": {"workflow": name, "inputs": {"input": "{{item}}"}},
+            }
+        else:
+            name = name_of(given["forkTaskName"].text("task"))
+            body = {"type": "tool", "config": {"tool_name": name, "tool_args": {"input": "{{item}}"}}}
+        task.remark("each branch gets its input as `input`", f"let {name!r} take that argument")
+        return {"type": "map", "config": {"over": over, "body": body}}
 
     def _subworkflow(self, task: Part, child: Part) -> dict[str, Any]:
         name, version = name_of(child["name"].text("imported")), child["version"].text()

@@ -22,6 +22,8 @@ _IF: Final = re.compile(
     r"if\s*\((.*)\)\s*\{?\s*(?:return\s+)?(true|false)\s*;?\s*\}?\s*(?:else)?\s*\{?\s*(?:return\s+)?(true|false)\s*;?\s*\}?",
     re.DOTALL,
 )
+_NAME: Final = re.compile(r"\s*(?:var|let|const)\s+([A-Za-z_]\w*)\s*=\s*([^;]+);")
+_NAMES_MAX: Final = 10
 _CALLS: Final[dict[str, Callable[..., Expr]]] = {
     "toLowerCase": lambda a: Op("lower", (a,)),
     "toUpperCase": lambda a: Op("upper", (a,)),
@@ -78,10 +80,23 @@ def read(given: Any, resolve: Resolve) -> Expr:
     return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
 
+def _without_names(code: str) -> str:
+    """Puts the value of each `var name = value;` where the name stands."""
+    for _ in range(_NAMES_MAX):
+        found = _NAME.match(code)
+        if found is None:
+            break
+        given = found[2].strip()
+        shown = given if re.fullmatch(r"[\w.$\[\]'\"]+", given) else f"({given})"
+        shown = shown.replace("\\", r"\\")
+        code = re.sub(rf"(?<![\w.$]){found[1]}\b", shown, code[found.end() :])
+    return code
+
+
 def javascript(text: str, parameters: Mapping[str, Expr]) -> Expr:
     """Returns JavaScript over the parameters of a task, `$.name`."""
     body = _FUNCTION.fullmatch(text.strip())
-    inner = (body[1] if body else text).strip().rstrip(";").strip()
+    inner = _without_names((body[1] if body else text).strip()).rstrip(";").strip()
     negative = _IF.fullmatch(inner)
     if negative is not None and negative[2] != negative[3]:
         found = javascript(negative[1], parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import reduce
 from typing import Any, Final
 
 from agentctl.importers.conductor import values
@@ -110,6 +111,9 @@ class _Workflow:
         kind = self.kinds[task]
         if kind == "JOIN" and path and path[0] in self.ids:
             return self._output(str(path[0]), path[1:])
+        if kind == "EXCLUSIVE_JOIN":
+            ran = [self._output(name, path) for name in self.joins.get(task, []) if name in self.ids]
+            return reduce(lambda first, other: Op("first", (other, first)), ran) if ran else Literal(None)
         if kind == "JOIN":
             waited = [name for name in self.joins.get(task, []) if name in self.ids]
             return Fields(tuple((name, self._output(name, ())) for name in waited))
@@ -137,8 +141,9 @@ class _Workflow:
         task.not_carried({name: _LOST[name] for name in ("onStateChange", "cacheConfig")})
         if task["startDelay"].number() > 0:
             before = self.flow.then(before, f"delay_{reference}", _wait(int(task["startDelay"].number() * 1000)), task)
-        if kind in {"JOIN", "NOOP"}:
+        if kind in {"JOIN", "NOOP", "EXCLUSIVE_JOIN"}:
             self.ids[reference] = before
+            self.joins.setdefault(reference, [item.text() for item in task["joinOn"].items()])
             return before
         if kind in {"SWITCH", "DECISION"}:
             return self._switch(before, task, kind)
