@@ -19,6 +19,7 @@ from tests.support.foreign import FOREIGN
 JUNK: list[Any] = [
     None, True, 0, -1, 1.5, 10**30, "", "x", "{{", "${", "{% $x %}", "={{ $json", "$.a[", "((((", "a" * 300, [], [[]],
     [None], {}, {"x": {}}, [{"name": "x"}], "{{=inputs}}", "${a.b[}", "<>&|", "\u0000", "${ . | length }", "=" * 50,
+    "1e999", "9" * 500, "9" * 5_000 + "s", "nan", "{{" * 2_000, "P" + "9" * 500 + "D",
 ]  # fmt: skip
 
 

@@ -5,14 +5,22 @@ Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Lines, Place, dotted
+
+NUMBER_MAX: Final = 1e15  # no number of a definition that is read means more
+
+
+def amount(digits: str) -> float:
+    """Returns the number of a text of digits, however many they are."""
+    return min(NUMBER_MAX, float(digits[:16])) if digits else 0.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,9 +150,10 @@ class Part:
         if isinstance(self.value, bool) or not isinstance(self.value, int | float | str):
             return default
         try:
-            return float(self.value)
-        except ValueError:
+            found = float(self.value)
+        except (ValueError, OverflowError):
             return default
+        return max(-NUMBER_MAX, min(NUMBER_MAX, found)) if math.isfinite(found) else default
 
     def not_carried(self, names: dict[str, str]) -> None:
         """Adds a remark for each of these fields that is given. names: each with what to do instead."""

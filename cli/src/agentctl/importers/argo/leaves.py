@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentctl.importers.argo import values
 from agentctl.importers.expression import Expr, Literal, Ref, value
 from agentctl.importers.flow import name_of, translated
-from agentctl.importers.source import Part
+from agentctl.importers.source import Part, amount
 
 _KINDS: Final = ("container", "script", "containerSet", "resource", "data", "plugin")
 _UNIT_MS: Final = {"": 1_000, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -23,7 +23,7 @@ def parameters(template: Part) -> dict[str, Part]:
 def duration_ms(part: Part) -> int:
     """Returns a duration such as `10`, `10s` or `1h30m` in milliseconds."""
     found = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd]?)", part.text())
-    return int(sum(float(number) * _UNIT_MS[unit] for number, unit in found))
+    return int(sum(amount(number) * _UNIT_MS[unit] for number, unit in found))
 
 
 class Leaves:

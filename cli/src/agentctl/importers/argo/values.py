@@ -13,7 +13,7 @@ from agentctl.importers.infix import Dialect, Parts, parse
 Resolve = Callable[[tuple[str, ...]], Expr]
 """Returns the meaning of a tag's parts: `("inputs", "parameters", "message")`."""
 
-_TAG: Final = re.compile(r"\{\{(=?)(.*?)\}\}", re.DOTALL)
+_TAG: Final = re.compile(r"\{\{(=?)((?:(?!\{\{).)*?)\}\}", re.DOTALL)  # no tag in a tag: linear on any text
 _QUOTED_TAG: Final = re.compile(r"""(["'])(\{\{[^{}]*\}\})\1""")
 _TASK: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _STATUSES: Final = {

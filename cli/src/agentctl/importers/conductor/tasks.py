@@ -10,7 +10,7 @@ from agentctl.importers.conductor import values
 from agentctl.importers.expression import Expr, Fields, Literal, Ref, UntranslatableError, condition, value
 from agentctl.importers.flow import name_of, translated
 from agentctl.importers.infix import Parts
-from agentctl.importers.source import Part
+from agentctl.importers.source import Part, amount
 
 _UNITS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 _LLM: Final = frozenset({"LLM_CHAT_COMPLETE", "LLM_TEXT_COMPLETE"})
@@ -171,7 +171,10 @@ class Tasks:
             if "${" in given["duration"].text():
                 return {"type": "wait", "config": {"duration": value(self._read(given["duration"]))}}
             found = re.findall(r"(\d+)\s*(d|h|m|s)", given["duration"].text())
-            return {"type": "wait", "config": {"duration": sum(int(number) * _UNITS[unit] for number, unit in found)}}
+            return {
+                "type": "wait",
+                "config": {"duration": int(sum(amount(number) * _UNITS[unit] for number, unit in found))},
+            }
         if given["until"]:
             until = given["until"].text().split(" GMT")[0].strip().replace(" ", "T")
             if "${" in until:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agentctl.importers.expression import Expr, Fields, Items, Joined, Literal, Op, UntranslatableError, both, part_of
 from agentctl.importers.flow import ITERATIONS
-from agentctl.importers.infix import Dialect, Parts, parse
+from agentctl.importers.infix import CHARS_MAX, Dialect, Parts, parse
 
 Resolve = Callable[[Parts], Expr]
 """Returns the meaning of the parts of `${a.b.c}`."""
@@ -90,12 +90,17 @@ def _without_names(code: str) -> str:
         shown = given if re.fullmatch(r"[\w.$\[\]'\"]+", given) else f"({given})"
         shown = shown.replace("\\", r"\\")
         code = re.sub(rf"(?<![\w.$]){found[1]}\b", shown, code[found.end() :])
+        if len(code) > CHARS_MAX:
+            raise UntranslatableError(f"the code is longer than {CHARS_MAX:,} characters")
     return code
 
 
 def javascript(text: str, parameters: Mapping[str, Expr]) -> Expr:
     """Returns JavaScript over the parameters of a task, `$.name`."""
-    body = _FUNCTION.fullmatch(text.strip())
+    if len(text) > CHARS_MAX:
+        raise UntranslatableError(f"the code is longer than {CHARS_MAX:,} characters")
+    text = " ".join(text.split())
+    body = _FUNCTION.fullmatch(text)
     inner = _without_names((body[1] if body else text).strip()).rstrip(";").strip()
     negative = _IF.fullmatch(inner)
     if negative is not None and negative[2] != negative[3]:

@@ -10,10 +10,10 @@ from typing import Any, Final
 from agentctl.importers.documents import Document
 from agentctl.importers.expression import Expr, Fields, Items, Joined, Literal, Op, Ref, UntranslatableError
 from agentctl.importers.flow import translated
-from agentctl.importers.infix import Dialect, Parts, parse
+from agentctl.importers.infix import CHARS_MAX, Dialect, Parts, parse
 from agentctl.importers.source import Part
 
-_TAG: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_TAG: Final = re.compile(r"\{\{((?:(?!\{\{).)*?)\}\}", re.DOTALL)  # no tag in a tag: linear on any text
 _OF_NODE: Final = re.compile(
     r"""\$\(\s*(['"])(?P<a>.+?)\1\s*\)\s*\.(?:item|first\(\)|last\(\))\.json|\$node\[\s*(['"])(?P<b>.+?)\3\s*\]\.json"""
 )
@@ -58,6 +58,8 @@ class Scope:
 
 def expression(text: str, scope: Scope) -> Expr:
     """Returns a JavaScript expression."""
+    if len(text) > CHARS_MAX:
+        raise UntranslatableError(f"the expression is longer than {CHARS_MAX:,} characters")
     names: list[str] = []
 
     def named(match: re.Match[str]) -> str:

@@ -22,7 +22,7 @@ from agentctl.importers.expression import (
 )
 from agentctl.importers.flow import translated
 from agentctl.importers.infix import Dialect, Parts, parse
-from agentctl.importers.source import Part
+from agentctl.importers.source import Part, amount
 
 _WRAPPED: Final = re.compile(r"\$\{(.*)\}\Z", re.DOTALL)
 _PLACE: Final = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -119,7 +119,7 @@ def duration_ms(part: Part) -> int:
         part.remark(f"{part.text()!r} is not a duration that is known here", "write it as 90s, 1h30m or 2d")
         return 0
     units = (86_400_000, 3_600_000, 60_000, 1_000)
-    return int(sum(float(number or 0) * unit for number, unit in zip(found.groups(), units, strict=True)))
+    return int(sum(amount(number or "") * unit for number, unit in zip(found.groups(), units, strict=True)))
 
 
 def event(part: Part) -> str:
