@@ -54,6 +54,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "pay_invoice": {"amount": 40, "cool_off": "10ms"},
     "per_customer": {"customer": "ann"},
     "monthly_report": {"customer": "ann"},
+    "transfer": {"account": "ann"},
     "read_document": {"document_key": "examples/data/vendor_review.md"},
     "refine": {"draft": "Three boats came in before noon, and two of them carried grain."},
     "report": {"document": "examples/data/vendor_review.md"},

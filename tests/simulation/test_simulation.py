@@ -135,6 +135,11 @@ SOON = {
     "keys_forgotten": 109,
     "barrier_stays_open": 79,
     "sent_to_the_node": 203,
+    "lock_not_waited_for": 5,
+    "lock_kept_on_cancel": 133,
+    "locks_in_any_order": 309,
+    "lock_given_back_too_soon": 21,
+    "worker_goes_on_under_the_lock": 501,
 }
 
 

@@ -61,3 +61,19 @@ async def test_a_newcomer_takes_the_slot_of_the_run_that_has_it(platform: Platfo
     await platform.reaches(second, lambda item: item.step("s").attempt == 1)
     open_gate("take")
     assert (await platform.flows.wait(second, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
+
+
+async def test_a_lock_is_between_two_runs_and_why_names_who_has_it(platform: Platform) -> None:
+    top = "inputs: {account: {type: string}}\nlock: {key: '{{account}}', nodes: [s]}"
+    inputs = {"account": "42"}
+    first = await platform.submit(gated("s", "lock"), top=top, inputs=inputs)
+    await platform.reaches(first, lambda item: item.step("s").attempt == 1)
+    second = await platform.submit(gated("s", "lock"), top=top, inputs=inputs)
+    await platform.status(second, "waiting")
+    (waiting,) = (await platform.flows.why(second)).waiting
+    assert (waiting.step, waiting.kind, waiting.on) == ("s", "lock", "lock:default:42")
+    assert waiting.text == f"waits for the lock lock:default:42, which {first} has, number 1 of 1 in the queue"
+    await platform.flows.cancel(first)
+    await platform.reaches(second, lambda item: item.step("s").attempt == 1)
+    open_gate("lock")
+    assert (await platform.flows.wait(second, timeout=PATIENCE_S)).status == RunStatus.COMPLETED

@@ -10,6 +10,7 @@ import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
+from afsim import locks
 from afsim.due import missing_timers
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
@@ -174,6 +175,7 @@ def final(world: World) -> None:
     if not world.plain:
         check_slots(world, logs)
         check_runs(world, logs)
+        locks.check_runs(world, logs)
         check_families(world, logs)
 
 

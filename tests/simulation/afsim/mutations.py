@@ -6,7 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from afsim import mutations_chains, mutations_failures, mutations_items, mutations_run_lanes, mutations_semantics
+from afsim import (
+    mutations_chains,
+    mutations_failures,
+    mutations_items,
+    mutations_locks,
+    mutations_run_lanes,
+    mutations_semantics,
+)
 from afsim.client import Client
 from afsim.shell import patched
 from agentflow_common import events as ev
@@ -221,7 +228,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded,
         *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
-        *mutations_run_lanes.ALL, *mutations_items.ALL,
+        *mutations_run_lanes.ALL, *mutations_items.ALL, *mutations_locks.ALL,
     )
 }  # fmt: skip
 

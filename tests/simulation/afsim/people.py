@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from afsim import rich, run_lanes
+from afsim import locks, rich, run_lanes
 from afsim.server import Message
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -29,7 +29,7 @@ class People:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = random.Random(world.seed ^ 0xBEEF)
-        self.limits = {**rich.LANE_LIMITS, **run_lanes.LIMITS}  # the highest that was ever set
+        self.limits = {**rich.LANE_LIMITS, **run_lanes.LIMITS, **locks.LIMITS}  # the highest that was ever set
         self._signals = 0
         self._started: set[str] = set()
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing, joins, maps, run_lanes
+from afsim import early, failing, joins, locks, maps, run_lanes
 from afsim.sends import Sends
 from afsim.workload import mark
 from agentflow_common import events as ev
@@ -178,6 +178,7 @@ class Rules(RunFold):
 
     def _begins(self, state: RunState, event: Any, key: str, step: StepState) -> None:
         run_lanes.check_begin(self, state, key)
+        locks.check_begin(self, state, event, key)
         if key.endswith(UNDO):
             ending = state.ending
             if ending is None or key.removesuffix(UNDO) not in ending.steps:
@@ -383,4 +384,5 @@ _CHECKS: dict[type[ev.Event], Any] = {
     ev.StepsReset: Rules._reset,
     ev.GraphAdvanced: Rules._advanced,
     ev.RunCompensating: Rules._compensating,
+    ev.RunUnlocked: locks.check_unlocked,
 }

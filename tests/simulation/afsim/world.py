@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, joins, maps, rich, run_lanes, sends, workload
+from afsim import checker, joins, locks, maps, rich, run_lanes, sends, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -176,6 +176,7 @@ class World:
             joins.with_races,
             sends.with_sends,
             run_lanes.with_lane,
+            locks.with_locks,
         ):  # each draws by itself
             made = changed(self.seed, index, made)
         found = parse_dict(made)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 
@@ -102,3 +103,61 @@ def test_a_run_lane_that_makes_no_sense_is_refused(run_lane: Any, place: str, sa
     assert problem.place == f"run_lane{place}"
     assert says in problem.message
     assert fix in problem.fix or fix in problem.message
+
+
+def under(lock: Any, **top: Any) -> Any:
+    nodes = [{"id": name, **FUNCTION} for name in ("find", "read", "write")]
+    nodes.append({"id": "stop", "type": "end", "config": {}})
+    edges = [{"from": "find", "to": "read"}, {"from": "read", "to": "write"}]
+    inputs = {"account": {"type": "string"}}
+    return parse_dict({"name": "w", "inputs": inputs, "lock": lock, "dag": {"nodes": nodes, "edges": edges}, **top})
+
+
+def test_a_lock_is_an_object_or_a_list_of_them() -> None:
+    lock = {"key": "{{account}}", "nodes": ["read", "write"]}
+    assert under(lock) == under([lock])
+    assert under(lock).canonical()["lock"] == [lock]
+    assert parse_dict(under(lock).canonical()) == under(lock)
+    assert under([lock, {"key": "{{find.output.account}}", "nodes": ["write"]}]).lock[1].nodes == ("write",)
+    assert "lock" not in define().canonical()
+
+
+def test_the_nodes_under_a_lock_wait_for_what_its_key_reads() -> None:
+    definition = under([{"key": "a", "nodes": ["read"]}, {"key": "{{find.output.account}}", "nodes": ["write"]}])
+    assert waits_for(definition)["write"] == ["read", "find"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "place", "says", "fix"),
+    [
+        ({"key": "{{nobody}}", "nodes": ["read"]}, ".key", "'nobody', which is neither an input nor a node", ""),
+        ({"key": "nobody.output.x", "nodes": ["read"]}, ".key", "there is no such node", "find"),
+        ({"key": "{{read.output.x}}", "nodes": ["write", "read"]}, ".key", "before 'read' begins", "under no lock"),
+        ({"key": "{{account", "nodes": ["read"]}, ".key", "", ""),
+        ({"key": "", "nodes": ["read"]}, ".key", "at least 1", ""),
+        ({"key": "a"}, ".nodes", "missing", "add `nodes:`"),
+        ({"key": "a", "nodes": []}, ".nodes", "at least 1", ""),
+        ({"key": "a", "nodes": ["raed"]}, ".nodes[0]", "there is no node 'raed'", "read"),
+        ({"key": "a", "nodes": ["read", "read"]}, ".nodes[1]", "listed twice", "remove one"),
+        ({"key": "a", "nodes": ["stop"]}, ".nodes[0]", "ends the run", "remove it"),
+        ({"key": "a", "nodes": ["read"], "limit": 2}, ".limit", "unknown field 'limit'", ""),
+        ([{"key": "a", "nodes": ["read"]}] * 9, "", "at most 8", ""),
+        ([{"key": "a", "nodes": ["read"]}, {"key": "b"}], "[1].nodes", "missing", "add `nodes:`"),
+        ("a", "", "", ""),
+    ],
+)
+def test_a_lock_that_makes_no_sense_is_refused(lock: Any, place: str, says: str, fix: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        under(lock)
+    (problem,) = caught.value.problems
+    assert problem.place == f"lock{place}"
+    assert says in problem.message
+    assert fix in problem.fix or fix in problem.message
+
+
+def test_a_graph_has_no_locks() -> None:
+    graph = {"name": "w", "entry_point": "a", "nodes": [{"name": "a", "function": "f"}], "edges": []}
+    with pytest.raises(InvalidError) as caught:
+        parse_dict({**graph, "lock": {"key": "k", "nodes": ["a"]}})
+    (problem,) = caught.value.problems
+    assert (problem.place, problem.message) == ("lock", "a graph's nodes can't be put under a lock")

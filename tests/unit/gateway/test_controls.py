@@ -14,8 +14,8 @@ from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanes.fold import LaneState
-from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
+from agentflow_common.runs.waiting import Pool
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.backpressure.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.controls import approval_rules, batch

@@ -11,9 +11,10 @@ from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
-from agentflow_common.runs.explain import Surroundings, explain
+from agentflow_common.runs.explain import explain
 from agentflow_common.runs.fork import Changes
 from agentflow_common.runs.state import RunStatus
+from agentflow_common.runs.waiting import Surroundings
 from tests.support.definitions import BODY, UNDO, child, edges, function, subworkflow, workflow
 from tests.support.run_driver import RunDriver
 

@@ -44,6 +44,11 @@ def without_room() -> RunDriver:
     return begun(lambda _pool: False)
 
 
+def locked() -> RunDriver:
+    """A run in which `a` waits for its lock."""
+    return RunDriver(workflow(function("a"), lock={"key": "l", "nodes": ["a"]})).submit(run="run_1")
+
+
 def put(field: str, value: Any) -> Callable[[Run], None]:
     return lambda run: setattr(run, field, value)
 
@@ -53,6 +58,7 @@ ALTERED: list[tuple[str, Callable[[], RunDriver], Callable[[Run], Any]]] = [
     ("loop_exits", advanced, lambda run: run.loop_exits.update(a=None)),
     ("continuations", begun, lambda run: run.continuations.clear()),
     ("continuations", begun, lambda run: run.continuations.update(a=None)),
+    ("lock_waits", locked, lambda run: run.lock_waits.clear()),
     ("next_children", begun, lambda run: run.next_children["m"].pop()),
     ("decided", advanced, lambda run: run.decided.pop("a")),
     ("decided", advanced, lambda run: run.decided.update(b=None)),

@@ -9,8 +9,9 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import StepError
-from agentflow_common.runs.explain import Surroundings, explain
+from agentflow_common.runs.explain import explain
 from agentflow_common.runs.state import RunStatus
+from agentflow_common.runs.waiting import Surroundings
 from agentflow_trace import machine as trace
 from agentflow_trace import rows
 from tests.support.definitions import BODY, WORK, child, workflow

@@ -72,6 +72,8 @@ RUN_CASES: list[tuple[ev.Event, RunStatus | None]] = [
     (ev.RunStarted(**BASE, workflow="w", version=1, steps=1), R.RUNNING),
     (ev.RunWaiting(**BASE, steps=("a",)), R.WAITING),
     (ev.RunQueued(**BASE, lane="run:o:l", policy="queue"), R.WAITING),
+    (ev.RunLocking(**BASE, lane="lock:o:l", lanes=("lock:o:l",)), None),
+    (ev.RunUnlocked(**BASE, lane="lock:o:l"), None),
     (ev.RunPaused(**BASE), R.PAUSED),
     (ev.RunResumed(**BASE), R.RUNNING),
     (ev.RunCancelling(**BASE), None),

@@ -12,9 +12,10 @@ from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneConfig, LaneState, SlotRequest
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
+from agentflow_common.runs.explain import STEPS_MAX, Explanation, explain
 from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus
-from tests.support.definitions import BODY, workflow
+from agentflow_common.runs.waiting import Pool, Surroundings, Waiting
+from tests.support.definitions import BODY, function, workflow
 from tests.support.run_driver import RunDriver
 
 TEXT = """\
@@ -291,3 +292,28 @@ def test_a_run_that_waits_for_its_run_lane_names_who_has_the_slots_and_its_place
     assert explained(state)[0].waiting[0].text == "the run waits for a slot of lane run:o:acme"
     state.slot_granted = True
     assert explained(state)[1].keys() == {"a", "b", "c", "ask"}
+
+
+LOCKED = workflow(function("a"), function("b", depends_on=["a"]), lock={"key": "acme", "nodes": ["a", "b"]})
+
+
+def test_a_step_that_waits_for_a_lock_names_who_has_it_and_its_place() -> None:
+    run = RunDriver(LOCKED).submit()
+    lane = LaneState("_lanes", "lane_1", lane="lock:o:acme")
+    holder, first, own = (SlotRequest("o", name, "", 1) for name in ("run_8", "run_9", "r"))
+    own.at = 5
+    lane.holders, lane.queue = {holder.key: holder}, {first.key: first, own.key: own}
+
+    def told(**around: Any) -> tuple[Waiting, ...]:
+        return explain(run.state, run.definition, Surroundings(NOW, **around)).waiting
+
+    waits, follows = told(lanes={"lock:o:acme": lane}, visible_org="o")
+    text = "waits for the lock lock:o:acme, which run_8 has, number 2 of 2 in the queue"
+    detail = {"limit": 1, "holders": ["run_8"], "place": 2, "queued": 2}
+    assert waits == Waiting("a", "lock", text, "lock:o:acme", 0, 5, detail)
+    assert (follows.step, follows.kind) == ("b", "dependency")
+    assert told()[0].text == "waits for the lock lock:o:acme"
+    lane.config = LaneConfig(paused=True)
+    assert told(lanes={"lock:o:acme": lane})[0].kind == "paused_lane"
+    run.state.pause_requested = True
+    assert told()[0].text == "the run is paused"

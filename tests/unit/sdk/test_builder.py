@@ -162,6 +162,7 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .compensate_with(body.tool("ledger.reverse", entry="pay.output.entry"), max_attempts=9)
         .lane("{{org}}-{{run}}", limit=3, rate="10/s", pool="bulk")
         .run_lane("{{org}}", limit=2, rate="5/m", policy="skip")
+        .lock("{{org}}-pay", "pay", "check")
         .priority(7)
         .function("check", "f")
         .depends_on("pay")
@@ -191,6 +192,7 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert nodes["first"].join == "any"
     stop = nodes["stop"].config
     assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")
+    assert [(lock.key, lock.nodes) for lock in definition.lock] == [("{{org}}-pay", ("pay", "check"))]
     lane = definition.run_lane
     assert lane is not None
     assert (lane.key, lane.limit, lane.rate, lane.policy) == ("{{org}}", 2, "5/m", "skip")

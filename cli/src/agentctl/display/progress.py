@@ -233,6 +233,8 @@ _FACTS: Final[dict[str, Callable[[Body], Iterable[str]]]] = {
     "graph.advanced": lambda body: [f"superstep {float(body.get('superstep', 0)):.0f}", _few(body.get("steps"))],
     "run.waiting": lambda body: [_few(body.get("steps"))],
     "run.queued": lambda body: [f"for a slot of {body.get('lane', '')}"],
+    "run.locking": lambda body: [f"for {body['lane']}" if body.get("lane") else ""],
+    "run.unlocked": lambda body: [str(body.get("lane", ""))],
     "run.completed": lambda body: [f"goes on as {body['continued_as']}" if body.get("continued_as") else ""],
 }  # fmt: skip
 

@@ -88,6 +88,9 @@ def order_dependencies(
     sources = dependencies(definition) if sources is None else sources
     found = loops(definition, sources) if found is None else found
     inside = [(set(loop.body), loop) for loop in found]
+    locked = {name for lock in definition.lock for name in lock.nodes}
+    # all locks are taken at once, so every node under a lock waits for what any key reads
+    keys = [name for lock in definition.lock for name in referenced_steps(lock.key, sources) if name in sources]
     for node in definition.dag.nodes:
         if definition.graph is not None:
             reads[node.id] = []
@@ -95,6 +98,8 @@ def order_dependencies(
         into = sources[node.id]
         direct = {name for name, _ in into}
         names = [*_reads(node, into, sources), *(_reads_at_end(node.id, found, sources) if at_end else ())]
+        if node.id in locked:
+            names += keys
         names = [n for n in dict.fromkeys(names) if n not in direct and n != node.id]
         for body, _ in inside:
             if node.id in body:

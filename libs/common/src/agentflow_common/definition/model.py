@@ -17,6 +17,7 @@ from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.inputs import InputSpec, check_inputs
 from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Model, NodeId
 from agentflow_common.definition.nodes.calls import Work, works
+from agentflow_common.definition.nodes.lock import LockField
 from agentflow_common.definition.nodes.run_lane import RunLaneField
 from agentflow_common.definition.nodes.types import Node
 
@@ -116,6 +117,9 @@ class Definition(Model):
 
     run_lane: RunLaneField = Field(None, examples=["{{customer}}", {"key": "{{customer}}", "limit": 2}])
     """A keyed lane that every run takes a slot of before its first step, and gives back at its end."""
+
+    lock: LockField = Field((), examples=[{"key": "{{account}}", "nodes": ["read", "write"]}])
+    """A lock, or a list of them, that a run has while several of its nodes run."""
 
     dag: Dag
     """The nodes and edges."""

@@ -18,6 +18,7 @@ from agentflow_common.definition.checks.definition import check
 from agentflow_common.definition.graph_style import Authored, normalise
 from agentflow_common.definition.inputs import InputSpec
 from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, StateSpec
+from agentflow_common.definition.nodes.lock import Lock
 from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
@@ -32,6 +33,7 @@ _LEVELS: Final[dict[Place, frozenset[str]]] = {  # the fields that each place ou
     ("graph",): field_hints.names_of(Graph),
     ("graph", "state"): field_hints.names_of(StateSpec),
     ("run_lane",): field_hints.names_of(RunLane),
+    ("lock", "*"): field_hints.names_of(Lock),
 }
 
 
@@ -57,7 +59,7 @@ def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
         raise InvalidError.at(
             _place((), lines), f"the definition must be a mapping, got {kind_of(data)}", "start with `name:` and `dag:`"
         )
-    authored = normalise(data)
+    authored = _with_listed_lock(normalise(data))
     found = [Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems]
     definition: Definition | None = None
     repair: definition_repair.Repair | None = None
@@ -88,6 +90,15 @@ def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
     if definition is None:
         raise AssertionError("a definition was refused without a problem")
     return definition
+
+
+def _with_listed_lock(authored: Authored) -> Authored:
+    """Makes a lock that stands alone a list of one, whose problems are those of the lock."""
+    lock = authored.data.get("lock")
+    if not isinstance(lock, dict):
+        return authored
+    authored.origin["lock", 0] = ("lock",)
+    return authored._replace(data={**authored.data, "lock": [lock]})
 
 
 def _follows(path: Place, authored: Authored) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from agentflow_common.places import Place
 
-_OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms", "run_lane")
+_OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms", "run_lane", "lock")
 
 
 @dataclass

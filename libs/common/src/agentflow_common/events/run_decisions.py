@@ -194,6 +194,20 @@ class RunQueued(Decision, frozen=True, tag="run.queued"):
     policy: str  # what follows if no slot is free, see the definition's `run_lane`
 
 
+class RunLocking(Decision, frozen=True, tag="run.locking"):
+    """The run takes its locks, one after the other; the same append asks for the next one."""
+
+    lane: str  # the one that it asks for; empty if the runs above it have all of them
+    lanes: tuple[str, ...]  # the name of each lock of the definition, in its order
+    attempt: int = 1  # how often the run has begun to take its locks: more than once in a loop of edges
+
+
+class RunUnlocked(Decision, frozen=True, tag="run.unlocked"):
+    """The nodes under a lock have ended; the same append gives it back."""
+
+    lane: str
+
+
 class RunPaused(Decision, frozen=True, tag="run.paused"):
     reason: str = ""
     by: str = ""

@@ -141,16 +141,18 @@ class SlotRefused(AttemptFact, frozen=True, tag="slot.refused"):
 
 
 class RunSlotGranted(Event, frozen=True, tag="run.slot_granted"):
-    """The run lane has given this run a slot."""
+    """The run lane has given this run a slot, or the run has a lock."""
 
     lane: str
+    attempt: int = 1  # of a lock, as in `run.locking`
 
 
 class RunSlotRefused(Event, frozen=True, tag="run.slot_refused"):
-    """The run lane does not let this run begin."""
+    """The run lane does not let this run begin, or the run may not wait for a lock."""
 
     lane: str
     error: StepError  # `lane_full`: the run fails; otherwise it is cancelled
+    attempt: int = 1  # of a lock, as in `run.locking`
 
 
 class StepStarted(AttemptFact, frozen=True, tag="step.started"):

@@ -27,6 +27,7 @@ SERVED_MAX: Final = 1_000  # organisations whose turn is remembered; the oldest 
 CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
 LANE_FULL: Final = "lane_full"  # the type of the error of an attempt, or a run, that may not even wait
 RUN_LANE: Final = "run:"  # what the names of run lanes begin with, and of no other lanes
+LOCK: Final = "lock:"  # what the names of locks begin with; a lock is a keyed lane with one slot
 RUN_STEP: Final = ""  # a whole run asks for its slot with this step and attempt
 RUN_ATTEMPT: Final = 1
 

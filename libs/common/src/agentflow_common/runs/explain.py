@@ -15,8 +15,7 @@ import msgspec
 from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.lanes import fold as lane_fold
-from agentflow_common.lanes.controls import rate_text
-from agentflow_common.lanes.fold import LaneState, slot_key
+from agentflow_common.lanes.fold import slot_key
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import (
     OPEN,
@@ -33,47 +32,10 @@ from agentflow_common.runs.state import (
     parent_of,
     present_keys,
 )
+from agentflow_common.runs.waiting import Surroundings, Waiting, for_lock, in_lane, in_time, paused, span
 
 STEPS_MAX: Final = 500  # explained one by one; the rest is counted
-HOLDERS_MAX: Final = 5  # of a lane, by name
 PLACES_MAX: Final = 10  # dependencies of a step, by name
-
-
-class Pool(msgspec.Struct, frozen=True):
-    """A worker pool as the server sees it."""
-
-    known: bool = True
-    asking: int = 0  # open requests for tasks; 0: every worker is busy, or there is none
-    active: int = 0  # tasks in hand
-    queued: int = 0  # tasks that nobody has taken
-    paused: bool = False
-    reason: str = ""
-    limit: int | None = None
-    set_as: str = ""  # the name or pattern for which an operator set `paused` and `limit`
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """The state of everything around a run that its steps can wait for."""
-
-    now_ms: int
-    workflow_paused: str | None = None  # why it is paused; None if it is not
-    lanes: Mapping[str, LaneState] = {}  # keyed lanes by name
-    pauses: Mapping[str, tuple[str, str]] = {}  # by paused lane: the name or pattern that was paused, and why
-    pools: Mapping[str, Pool] = {}
-    schedulers: int | None = None  # how many are alive; None if that is not known
-    visible_org: str = ""  # holders of other orgs are counted and not named
-
-
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that a step waits for."""
-
-    step: str
-    kind: str  # see control.proto
-    text: str
-    on: str = ""  # the name of the step, lane, pool, signal or run that it waits for
-    until: int = 0  # ms since the epoch, 0 if unknown
-    since: int = 0  # ms since the epoch, 0 if unknown
-    detail: dict[str, Any] = {}
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -103,7 +65,7 @@ def _summary(state: RunState, around: Surroundings) -> str:
         return _ending(state, state.ending)
     if state.cancel_requested:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
-        left = f"; what still runs is closed {_in(min(ends), around.now_ms)}" if ends else ""
+        left = f"; what still runs is closed {in_time(min(ends), around.now_ms)}" if ends else ""
         return f"the run is being cancelled{left}"
     if state.pause_requested or state.status is RunStatus.PAUSED:
         who = f" by {state.paused_by}" if state.paused_by else ""
@@ -119,7 +81,7 @@ def _summary(state: RunState, around: Surroundings) -> str:
     if _awaits_slot(state):
         deadline = f"the run waits for a slot of the run lane {state.run_lane}; its steps begin after that"
     elif state.deadline_ms is not None:
-        deadline = f"its deadline ends the run {_in(state.submitted_at + state.deadline_ms, around.now_ms)}"
+        deadline = f"its deadline ends the run {in_time(state.submitted_at + state.deadline_ms, around.now_ms)}"
     return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
 
 
@@ -149,6 +111,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
         return
     waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
+    locked = {name for lock in definition.lock for name in lock.nodes}
     over = state.ending is not None or ended_by(state, [name for name, node in nodes.items() if node.type == "end"])
     for key, node in [(key, node) for name, node in nodes.items() for key in present_keys(state, name)]:
         step = state.steps.get(key)
@@ -158,6 +121,8 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
             continue
         before = waits[node.id] if definition.graph is None else []  # the nodes of a superstep do not wait
         waiting = _join(state, key, node, before, around) or _pending(state, key, before, around)
+        if waiting.kind == "scheduler" and node.id in locked:
+            waiting = for_lock(key, state, around) or waiting
         if node.type == "continue_as_new" and waiting.kind == "scheduler":
             waiting = _last(waiting, begun)
         yield waiting
@@ -170,7 +135,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
 def _undoing(state: RunState, around: Surroundings) -> Iterator[Waiting]:
     """Yields the subworkflows that were asked to end and have not."""
     timer = state.timers.get(timer_ids.CHILDREN)
-    bound = f", and goes on without that {_in(timer.fire_at, around.now_ms)}" if timer else ""
+    bound = f", and goes on without that {in_time(timer.fire_at, around.now_ms)}" if timer else ""
     for place, child in state.undoing.items():
         key = place.rpartition("/")[0]
         step = state.steps.get(key)
@@ -264,7 +229,7 @@ def _slot(state: RunState, around: Surroundings) -> Waiting:
     if lane is None:
         return Waiting("", "lane", f"the run waits for a slot of lane {name}", name)
     own = slot_key(state.run, lane_fold.RUN_STEP, lane_fold.RUN_ATTEMPT)
-    return _in_lane("", name, own, lane, 0, around)
+    return in_lane("", name, own, lane, 0, around)
 
 
 def _queued(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
@@ -276,34 +241,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
         return Waiting(key, "scheduler", f"has its slot of lane {step.lane}", step.lane, since=step.scheduled_at)
     if lane is None:
         return Waiting(key, "lane", f"waits for a slot of lane {step.lane}", step.lane, since=step.scheduled_at)
-    return _in_lane(key, step.lane, slot_key(state.run, key, step.attempt), lane, step.scheduled_at, around)
-
-
-def _in_lane(key: str, name: str, own: str, lane: LaneState, since: int, around: Surroundings) -> Waiting:
-    """Explains the place of an attempt, or of a run, in the queue of a keyed lane."""
-    queue = list(lane.queue)
-    place = queue.index(own) + 1 if own in lane.queue else 0
-    since = since or (lane.queue[own].at if place else 0)
-    if lane.paused:
-        text = _paused("lane", name, *around.pauses.get(name, (name, "")))
-        return Waiting(key, "paused_lane", text, name, since=since)
-    where = f", number {place} of {len(queue)} in the queue" if place else ""
-    wait_us = lane_fold.rate_wait_us(lane, around.now_ms)
-    if len(lane.holders) < lane.limit and wait_us:
-        until = around.now_ms + wait_us // 1000
-        following = f"the next one {_in(until, around.now_ms)}"
-        text = f"lane {name} starts at most {rate_text(lane.rate_per_s or 0)}, {following}{where}"
-        return Waiting(key, "rate", text, name, until, since)
-    holders = [slot for slot in lane.holders.values() if around.visible_org in {"", slot.org}]
-    named = ", ".join(slot.place for slot in holders[:HOLDERS_MAX])
-    hidden = len(lane.holders) - min(len(holders), HOLDERS_MAX)
-    others = f"{' and ' if named else ''}{hidden} {'more' if named else 'others'}" if hidden else ""
-    text = f"lane {name} is full: {len(lane.holders)} of {lane.limit}, used by {named}{others}{where}"
-    detail: dict[str, Any] = {
-        "limit": lane.limit, "holders": [slot.place for slot in holders[:HOLDERS_MAX]], "place": place,
-        "queued": len(queue),
-    }  # fmt: skip
-    return Waiting(key, "lane", text, name, 0, since, detail)
+    return in_lane(key, step.lane, slot_key(state.run, key, step.attempt), lane, step.scheduled_at, around)
 
 
 def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Waiting:
@@ -313,7 +251,7 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     if pool is None:
         return Waiting(key, "worker", f"is offered to the worker pool {name}", name, since=since)
     if pool.paused:
-        text = _paused("the pool", name, pool.set_as or name, pool.reason)
+        text = paused("the pool", name, pool.set_as or name, pool.reason)
         return Waiting(key, "paused_lane", text, name, since=since)
     if not pool.known or not (pool.asking or pool.active):
         fix = f"start one with WORKER_LANES={name}, or change the step's `lane:` to a pool that has a worker"
@@ -328,17 +266,11 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     return Waiting(key, "running", f"is with a worker of the pool {name}", name, since=since)
 
 
-def _paused(what: str, name: str, set_as: str, reason: str) -> str:
-    why = f": {reason}" if reason else ""
-    by = f" by the pattern {set_as}" if set_as != name else ""
-    return f"{what} {name} is paused{by}{why} (agentctl lane resume {shlex.quote(name)})"
-
-
 def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
-    ends = f", ends by itself {_in(step.until, around.now_ms)}" if step.until else ""
+    ends = f", ends by itself {in_time(step.until, around.now_ms)}" if step.until else ""
     since = step.started_at
     if step.waiting == "wait":
-        return Waiting(key, "timer", f"waits for a time, {_in(step.until, around.now_ms)}", "", step.until, since)
+        return Waiting(key, "timer", f"waits for a time, {in_time(step.until, around.now_ms)}", "", step.until, since)
     if step.waiting == "signal":
         name = str(step.detail.get("signal", ""))
         text = f"waits for the signal {name}{ends} (agentctl workflow signal {state.run} {name})"
@@ -364,7 +296,7 @@ def _retrying(state: RunState, key: str, step: StepState, around: Surroundings) 
         held = _held(state, around)
         text = f"attempt {step.attempt} failed{error}; the next one is due"
         return Waiting(key, held[0] if held else kind, f"{text}, but {held[1]}" if held else text)
-    text = f"attempt {step.attempt} failed{error}; the next one comes {_in(timer.fire_at, around.now_ms)}"
+    text = f"attempt {step.attempt} failed{error}; the next one comes {in_time(timer.fire_at, around.now_ms)}"
     return Waiting(key, kind, text, "", timer.fire_at, step.finished_at)
 
 
@@ -377,24 +309,10 @@ def _running(state: RunState, key: str, step: StepState, around: Surroundings) -
         return Waiting(key, "running", text, since=step.started_at)
     if step.iteration:
         due = state.timers.get(timer_ids.delay(key, step.iteration))
-        pause = f"; the next one comes {_in(due.fire_at, around.now_ms)}" if due else ""
+        pause = f"; the next one comes {in_time(due.fire_at, around.now_ms)}" if due else ""
         return Waiting(key, "running", f"is in iteration {step.iteration}{pause}", since=step.started_at)
     progress = f", {step.progress:.0%} done" if step.progress else ""
     detail = f" ({step.progress_detail})" if step.progress_detail else ""
     what = "its compensation runs" if key.endswith(UNDO) else "runs"
-    seconds = _span(around.now_ms - step.started_at)
+    seconds = span(around.now_ms - step.started_at)
     return Waiting(key, "running", f"{what} on a worker for {seconds}{progress}{detail}", since=step.started_at)
-
-
-def _in(at: int, now_ms: int) -> str:
-    return "now" if at <= now_ms else f"in {_span(at - now_ms)}"
-
-
-def _span(ms: int) -> str:
-    """Returns a time as text: `4 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`."""
-    seconds = max(0, round(ms / 1000))
-    for size, big, unit, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // unit
-            return f"{seconds // size} {big}" + (f" {rest} {small}" if rest else "")
-    return f"{seconds} s"

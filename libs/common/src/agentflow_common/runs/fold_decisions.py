@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.fold_facts import drop_timers
-from agentflow_common.runs.state import Ending, RunState, RunStatus, StepState, StepStatus, undoing_key
+from agentflow_common.runs.state import Ending, Locks, RunState, RunStatus, StepState, StepStatus, undoing_key
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -203,6 +205,21 @@ def _run_queued(state: RunState, event: ev.RunQueued) -> None:
     state.run_lane = event.lane
 
 
+def _run_locking(state: RunState, event: ev.RunLocking) -> None:
+    locks = state.locks
+    if locks is None or locks.attempt != event.attempt:
+        locks = Locks(event.lanes, event.attempt)
+    state.locks = msgspec.structs.replace(locks, awaited=event.lane)
+
+
+def _run_unlocked(state: RunState, event: ev.RunUnlocked) -> None:
+    locks = state.locks
+    if locks is not None:
+        held = tuple(lane for lane in locks.held if lane != event.lane)
+        awaited = "" if locks.awaited == event.lane else locks.awaited
+        state.locks = msgspec.structs.replace(locks, held=held, awaited=awaited)
+
+
 def _run_paused(state: RunState, event: ev.RunPaused) -> None:
     state.status = RunStatus.PAUSED
     state.pause_reason = event.reason
@@ -264,6 +281,8 @@ DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.ApprovalEscalated: _escalated,
     ev.RunWaiting: _run_waiting,
     ev.RunQueued: _run_queued,
+    ev.RunLocking: _run_locking,
+    ev.RunUnlocked: _run_unlocked,
     ev.RunPaused: _run_paused,
     ev.RunResumed: _run_resumed,
     ev.RunCancelling: _run_cancelling,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+import msgspec
+
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
@@ -12,6 +14,7 @@ from agentflow_common.runs.state import (
     ACTIVE,
     UNDO,
     Answer,
+    Locks,
     RunState,
     RunStatus,
     StepState,
@@ -245,13 +248,28 @@ def _slot_refused(state: RunState, event: ev.SlotRefused) -> None:
 
 
 def _run_slot_granted(state: RunState, event: ev.RunSlotGranted) -> None:
-    if _awaits_slot(state, event.lane):
+    locks = _awaited(state, event)
+    if locks is not None:
+        held = (*locks.held, event.lane)
+        state.locks = msgspec.structs.replace(locks, taken=locks.taken + 1, held=held, awaited="")
+    elif _awaits_slot(state, event.lane):
         state.slot_granted = True
 
 
 def _run_slot_refused(state: RunState, event: ev.RunSlotRefused) -> None:
-    if _awaits_slot(state, event.lane):
+    locks = _awaited(state, event)
+    if locks is not None:
+        state.locks = msgspec.structs.replace(locks, refused=event.error, awaited="")
+    elif _awaits_slot(state, event.lane):
         state.slot_refused = event.error
+
+
+def _awaited(state: RunState, event: ev.RunSlotGranted | ev.RunSlotRefused) -> Locks | None:
+    """Returns the run's locks if the event is about the one that the run waits for."""
+    locks = state.locks
+    if locks is None or locks.awaited != event.lane or locks.attempt != event.attempt or state.status.terminal:
+        return None
+    return locks
 
 
 def _awaits_slot(state: RunState, lane: str) -> bool:

@@ -125,6 +125,17 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     children: tuple[str, ...] = ()
 
 
+class Locks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The locks of a run while it takes and has them."""
+
+    lanes: tuple[str, ...]  # the name of each lock of the definition, in its order
+    attempt: int = 1  # how often the run has begun to take its locks
+    taken: int = 0  # how many it was given
+    held: tuple[str, ...] = ()  # those that it was given and has not given back
+    awaited: str = ""  # the one that it waits for
+    refused: StepError | None = None  # why it may not wait
+
+
 class RunState(msgspec.Struct, omit_defaults=True):
     """Everything that the log states about a run."""
 
@@ -186,7 +197,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
     run_lane: str = ""  # the run lane that it has asked for a slot, or has one of
     slot_granted: bool = False  # it has the slot
     slot_refused: StepError | None = None  # why it gets none
-    lanes_above: tuple[str, ...] = ()  # run lanes whose slots the runs above have
+    lanes_above: tuple[str, ...] = ()  # run lanes whose slots, and locks which, the runs above have
+    locks: Locks | None = None  # None: it has not taken any
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)

@@ -110,6 +110,8 @@ RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     ev.RunStarted: Transition(frozenset({R.PENDING}), (R.RUNNING,)),
     ev.RunWaiting: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
     ev.RunQueued: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
+    ev.RunLocking: Transition(frozenset({R.RUNNING, R.WAITING})),
+    ev.RunUnlocked: Transition(frozenset({R.RUNNING, R.WAITING})),
     ev.RunPaused: Transition(frozenset({R.RUNNING, R.WAITING}), (R.PAUSED,)),
     ev.RunResumed: Transition(frozenset({R.WAITING, R.PAUSED}), (R.RUNNING,)),
     ev.RunCancelling: Transition(_UNDER_WAY),

@@ -32,6 +32,7 @@ class Workflow(Modifiers):
         self._description = description
         self._deadline_ms: int | None = None
         self._run_lane: dict[str, Any] | None = None
+        self._locks: list[dict[str, Any]] = []
         self._inputs: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, Any] = {}
         self._edges: list[dict[str, Any]] = []
@@ -92,6 +93,19 @@ class Workflow(Modifiers):
             The builder.
         """
         self._run_lane = {"key": key, **given(limit=limit, rate=rate, policy=policy)}
+        return self
+
+    def lock(self, key: str, *nodes: str) -> Self:
+        """Puts a lock around several nodes, which one run has at a time. Called again, it adds another lock.
+
+        Args:
+            key: The name of the lock, for example the template `{{account}}`. Runs with the same key share it.
+            nodes: The names of the nodes. It is taken before the first begins, and given back when all have ended.
+
+        Returns:
+            The builder.
+        """
+        self._locks.append({"key": key, "nodes": [*nodes]})
         return self
 
     def input(
@@ -254,6 +268,8 @@ class Workflow(Modifiers):
             data["deadline_ms"] = self._deadline_ms
         if self._run_lane is not None:
             data["run_lane"] = self._run_lane
+        if self._locks:
+            data["lock"] = self._locks
         data["dag"] = {"nodes": self._nodes, "edges": self._edges}
         made: dict[str, Any] = copy.deepcopy(data)
         if self._graph is not None:

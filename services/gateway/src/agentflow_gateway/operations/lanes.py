@@ -20,8 +20,8 @@ from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, control_key, name_for, name_of
 from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.log.durables import durable_consumers
-from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
+from agentflow_common.runs.waiting import Pool
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps

@@ -5,8 +5,9 @@ from __future__ import annotations
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs import explain as explaining
-from agentflow_common.runs.explain import Explanation, Surroundings
+from agentflow_common.runs.explain import Explanation
 from agentflow_common.runs.state import RunState, StepStatus, node_of
+from agentflow_common.runs.waiting import Surroundings
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.operations import controls_bucket, lanes
 from agentflow_gateway.runs import view as run_view
@@ -43,6 +44,8 @@ async def _surroundings(call: Call, state: RunState, definition: Definition) -> 
 def _queued_in(state: RunState) -> list[str]:
     queued = [step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED and step.lane]
     own = [state.run_lane] if state.run_lane and not state.slot_granted else []
+    if state.locks is not None and state.locks.awaited:
+        own.append(state.locks.awaited)
     return list(dict.fromkeys([*own, *queued]))[:_LANES_MAX]
 
 

@@ -42,6 +42,8 @@ _ABOUT_THE_RUN: Final = (
     ev.RunResumed,
     ev.RunWaiting,
     ev.RunQueued,
+    ev.RunLocking,
+    ev.RunUnlocked,
     ev.RunCancelling,
     ev.RunCompensating,
 )

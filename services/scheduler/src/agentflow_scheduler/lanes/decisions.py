@@ -22,14 +22,14 @@ class LaneDecisions(Decisions):
     def grant(self, slot: SlotRequest) -> None:
         """Notifies a run of the slot that it, or an attempt of it, has."""
         if slot.step == RUN_STEP:
-            self._notify(slot, ev.RunSlotGranted)
+            self._notify(slot, ev.RunSlotGranted, attempt=slot.attempt)
         else:
             self._notify(slot, ev.SlotGranted, step=slot.step, attempt=slot.attempt, asked_at=slot.at)
 
     def refuse(self, slot: SlotRequest, error: ev.StepError) -> None:
         """Notifies a run that it, or an attempt of it, gets no slot."""
         if slot.step == RUN_STEP:
-            self._notify(slot, ev.RunSlotRefused, error=error)
+            self._notify(slot, ev.RunSlotRefused, attempt=slot.attempt, error=error)
         else:
             self._notify(slot, ev.SlotRefused, step=slot.step, attempt=slot.attempt, error=error)
 

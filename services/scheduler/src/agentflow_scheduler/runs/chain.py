@@ -91,6 +91,7 @@ def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
         and (node.id, None) in following.sources
         and following.pool == head.pool
         and following.lane_key is None
+        and following.locks == node.locks
         and following.priority == head.priority
         and following.timeout_ms is None
         and policy.total_timeout_ms is None

@@ -21,7 +21,7 @@ from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import at_field, fitting, gathered
-from agentflow_scheduler.runs.steps import attempts, subworkflows
+from agentflow_scheduler.runs.steps import attempts, locks, subworkflows
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 MESSAGE_CHARS_MAX: Final = 4096
@@ -76,6 +76,7 @@ def complete(run: Run, out: RunDecisions, end: StepContext | None = None) -> Non
         ending.fail_run(run, out, StepError(UNDECIDABLE, error.message, retryable=False), "")
         return
     out.emit(ev.RunCompleted, output=Payload(value=output), **ending.totals(state, out.now_ms))
+    locks.give_back(state, out)
     run_slots.give_back(state, out)
     subworkflows.notify_parent(run, out, for_parent, None)
 

@@ -19,7 +19,7 @@ from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run, is_begun
 from agentflow_scheduler.runs.scope import NeedBlob, fitting, gathered
-from agentflow_scheduler.runs.steps import attempts, subworkflows
+from agentflow_scheduler.runs.steps import attempts, locks, subworkflows
 from agentflow_scheduler.runs.steps.verdict import mistake
 
 IDLE_RUNS_MAX: Final = 1_000
@@ -92,6 +92,7 @@ def finish(run: Run, out: RunDecisions) -> None:
     ending.close_all(run, out, "the run goes on as a new one")
     output = Payload(value={"continued_as": successor})
     out.emit(ev.RunCompleted, output=output, continued_as=successor, **ending.totals(state, out.now_ms))
+    locks.give_back(state, out)
     run_slots.hand_over(state, out, successor)
     subworkflows.submit(
         run,

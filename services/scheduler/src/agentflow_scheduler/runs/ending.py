@@ -37,7 +37,7 @@ from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.saga import effective_steps, is_undone, undo_steps
-from agentflow_scheduler.runs.steps import attempts, lane_slots, subworkflows
+from agentflow_scheduler.runs.steps import attempts, lane_slots, locks, subworkflows
 from agentflow_scheduler.runs.steps.verdict import error_of, fails_run
 
 CHILDREN_MS: Final = 6 * 3_600_000  # how long a run waits for its subworkflows to undo, for each level below it
@@ -204,6 +204,7 @@ def _end(run: Run, out: RunDecisions, how: Ending, compensated: tuple[str, ...],
         out.emit(ev.RunFailed, error=how.error, step=how.step, **common)
     else:
         out.emit(ev.RunCancelled, reason=how.reason, error=how.error, **common)
+    locks.give_back(state, out)
     run_slots.give_back(state, out)
     if state.cancel_forced:  # forwarded to the subworkflows that still undo
         for key, child in state.undoing.items():

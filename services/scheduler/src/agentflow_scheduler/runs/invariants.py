@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from agentflow_common.runs.state import (
     DONE,
+    OPEN,
     StepState,
     StepStatus,
     child_key,
@@ -24,6 +25,7 @@ from agentflow_common.runs.state import (
 )
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
+from agentflow_scheduler.runs.steps.locks import over
 from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
 
 
@@ -53,6 +55,7 @@ def _invariants(run: Run) -> Iterator[Invariant]:
         yield from _final_steps(run)
         yield from _beginnings(run)
         yield from _slots(run)
+        yield from _locks(run)
     elif state.cancelling and state.cancel_grace_ms and not (state.status.terminal or state.ending or run.broken):
         children = {step.child for step in state.steps.values() if step.status is StepStatus.WAITING and step.child}
         notified = {f"{child}:{state.cancel_grace_ms}" for child in children}
@@ -138,13 +141,15 @@ def _is_counted(run: Run, source: str, target: str) -> bool:
 def _beginnings(run: Run) -> Iterator[Invariant]:
     """Yields the steps that may begin: each is dirty, or a `continue_as_new` that waits for the others."""
     continuations: set[str] = set()
+    locked: set[str] = set()
     others: set[str] = set()
     for key, node in [(key, n) for n in run.plan.nodes.values() for key in present_keys(run.state, n.id)]:
         is_due = not run.blockers(node.id) or _is_met(run, node)
         may_begin = is_due and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
         if may_begin and key not in run.dirty:
-            (continuations if node.kind == "continue_as_new" else others).add(key)
+            (continuations if node.kind == "continue_as_new" else locked if node.locks else others).add(key)
     yield Invariant("continuations", set(run.continuations), continuations)
+    yield Invariant("lock_waits", set(run.lock_waits), locked)
     yield Invariant("dirty", others, set())
 
 
@@ -162,6 +167,19 @@ def _is_met(run: Run, node: PlanNode) -> bool:
     over = [source for source, condition in node.sources if condition is None and source in run.decided]
     completed = sum(run.state.steps[source].status is StepStatus.COMPLETED for source in over)
     return 0 < node.need <= completed and all(name in run.decided for name in node.reads)
+
+
+def _locks(run: Run) -> Iterator[Invariant]:
+    """Yields the steps that run without the locks around their nodes, and locks that are kept for no node."""
+    locks = run.state.locks
+    held = {*run.state.lanes_above, *(() if locks is None else locks.held)}
+    for key, step in run.state.steps.items():
+        node = run.node(key)
+        if node is not None and node.locks and step.status in OPEN and is_begun(step) and not is_undo(key):
+            lanes = {locks.lanes[number] for number in node.locks} if locks is not None else {""}
+            yield Invariant(f"locks of {key}", lanes - held, set())
+    if locks is not None and not (run.loop_exits or run.dirty):
+        yield Invariant("locks", over(run, locks), [])
 
 
 def _slots(run: Run) -> Iterator[Invariant]:

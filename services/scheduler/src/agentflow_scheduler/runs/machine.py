@@ -42,7 +42,7 @@ from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, Step
 from agentflow_scheduler.runs.graphs import supersteps
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
-from agentflow_scheduler.runs.steps import advance, lane_slots
+from agentflow_scheduler.runs.steps import advance, lane_slots, locks
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 
@@ -85,6 +85,8 @@ def _decide(run: Run, out: RunDecisions) -> None:
         pass
     elif state.slot_refused is not None:
         ending.refuse_run(run, out, state.slot_refused)
+    elif state.locks is not None and state.locks.refused is not None:
+        ending.fail_run(run, out, state.locks.refused, "")
     elif state.pause_requested:
         _pause(run, out)
     else:
@@ -145,6 +147,8 @@ def _advance(run: Run, out: RunDecisions) -> None:
     finally:  # a back edge or a graph may need a value, too
         run.dirty.update(waiting)
     out.at = ""
+    if out.failure is None:
+        locks.release(run, out)
     if out.failure is not None:
         ending.fail_run(run, out, *out.failure)
     elif out.end:
@@ -162,7 +166,7 @@ def _advance(run: Run, out: RunDecisions) -> None:
 
 def _goes_on(run: Run, out: RunDecisions) -> bool:
     """True if something is left that the run waits for."""
-    queued = run.dirty or run.loop_exits or run.continuations or run.state.undoing or out.held
+    queued = run.dirty or run.loop_exits or run.continuations or run.lock_waits or run.state.undoing or out.held
     return bool(queued) or any(step.status in OPEN for step in run.state.steps.values())
 
 
@@ -174,7 +178,7 @@ def _advance_steps(run: Run, out: RunDecisions, waiting: dict[str, None]) -> Non
             back_edges.decide_next(run, out)
             continue
         if not run.dirty:
-            if waiting or not continuation.begin(run, out):
+            if waiting or run.lock_waits or not continuation.begin(run, out):
                 break
             continue
         key = out.at = next(iter(run.dirty))
@@ -192,7 +196,8 @@ def _advance_steps(run: Run, out: RunDecisions, waiting: dict[str, None]) -> Non
 def _emit_waiting(run: Run, out: RunDecisions) -> None:
     state = run.state
     idle = not (run.in_flight or run.dirty or out.held)
-    if idle and state.status is RunStatus.RUNNING and run.external_waits:
-        out.emit(ev.RunWaiting, steps=tuple(run.external_waits))
+    waits = (*run.external_waits, *run.lock_waits)
+    if idle and state.status is RunStatus.RUNNING and waits:
+        out.emit(ev.RunWaiting, steps=waits)
     elif state.status is RunStatus.WAITING and run.in_flight:
         out.emit(ev.RunResumed)

@@ -97,6 +97,7 @@ class PlanNode:
         self.lane_limit = node.lane_limit
         self.lane_rate = None if node.lane_rate is None else per_second(node.lane_rate)
         self.priority = node.priority
+        self.locks: tuple[int, ...] = ()  # the numbers of the locks around it
         self.writes = node.writes
         self.need: int = 0 if node.join == "all" else 1 if node.join == "any" else node.join  # see steps/joins.py
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
@@ -159,6 +160,13 @@ class PlanRunLane(msgspec.Struct, frozen=True):
         return cls(compile_value(lane.key, ()), lane.limit, rate, lane.policy)
 
 
+class PlanLock(msgspec.Struct, frozen=True):
+    """A lock around several nodes, compiled."""
+
+    key: Resolver
+    nodes: tuple[str, ...]
+
+
 class Plan:
     """A definition, compiled. The nodes of a graph-style workflow do not wait for each other."""
 
@@ -175,11 +183,15 @@ class Plan:
         self.definition = definition
         self.workflow = definition.name
         self.run_lane = None if definition.run_lane is None else PlanRunLane.of(definition.run_lane)
+        self.locks = [PlanLock(compile_value(lock.key, sources), lock.nodes) for lock in definition.lock]
         self.graph = definition.graph
         self.nodes: dict[str, PlanNode] = {
             node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)
             for node in definition.dag.nodes
         }
+        for number, lock in enumerate(self.locks):
+            for name in lock.nodes:
+                self.nodes[name].locks += (number,)
         # How many others each node waits for, and the nodes that wait for none.
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
         self.roots = [name for name, count in self.waits.items() if not count]

@@ -55,6 +55,7 @@ class Run(msgspec.Struct, eq=False):
     dirty: dict[str, None] = {}  # steps that changed, or may begin now
     loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges have yet to be decided
     continuations: dict[str, None] = {}  # `continue_as_new` steps that are due and wait for the others to end
+    lock_waits: dict[str, None] = {}  # steps that are due and wait for the locks around their nodes
     next_children: dict[str, list[int]] = {}  # by expanded step: children not begun, the next one last
 
     # Sets.
@@ -106,6 +107,9 @@ class Run(msgspec.Struct, eq=False):
                 self.changed(event.begun.step)
         elif isinstance(event, ev.SignalReceived):
             self.dirty.update(self.external_waits)
+        elif isinstance(event, ev.RunSlotGranted):
+            self.dirty.update(self.lock_waits)
+            self.lock_waits.clear()
 
     def changed(self, key: str) -> None:
         """Notes the new status of a step."""

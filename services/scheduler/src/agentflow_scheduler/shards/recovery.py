@@ -15,14 +15,14 @@ from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.log.event_log import Entry, EventLog, Fence
+from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Entry, EventLog, Fence
 from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State, folding, is_over, may_begin_with
 from agentflow_scheduler.runs import run_slots
-from agentflow_scheduler.runs.steps import subworkflows
+from agentflow_scheduler.runs.steps import lane_slots, locks, subworkflows
 from agentflow_scheduler.shards.overtaken import overtaken
 from agentflow_scheduler.shards.snapshots import load_snapshot
 
@@ -219,18 +219,21 @@ async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, 
     end = ev.RunFailed(org=key.org, run=key.name, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=cause)
     fence = Fence(state.out_seq, subjects.run_out_all(key))
     entries = [Entry(subjects.out_run(key), ev.encode(end), fence=fence)]
-    if state.run_lane:
-        lane, own = run_slots.message(state)
+    slots: list[Entry] = []
+    for lane, own in (*run_slots.messages(state), *locks.messages(state), *lane_slots.messages(state)):
         released = ev.LaneReleased(org=lane.org, run=lane.name, ts=now_ms, trace=state.trace, **own)
-        entries.append(Entry(subjects.run_in(lane), ev.encode(released)))
+        slots.append(Entry(subjects.run_in(lane), ev.encode(released)))
     if state.parent is not None:
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)
         fields = subworkflows.end_of(state, state.parent, Payload(), cause)
         ended = ev.ChildEnded(org=to.org, run=to.name, ts=now_ms, trace=state.trace, **fields)
         entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
+    room = ATOMIC_BATCH_MAX - len(entries)
     with contextlib.suppress(ConflictError):  # another scheduler was first
-        await event_log.append_batch(entries)
+        await event_log.append_batch([*entries, *slots[:room]])
+        for start in range(room, len(slots), ATOMIC_BATCH_MAX):
+            await event_log.append_batch(slots[start : start + ATOMIC_BATCH_MAX])
 
 
 async def _pass_on(event_log: EventLog, key: EntityKey, events: Sequence[tuple[int, ev.Event]]) -> None:

@@ -12,6 +12,7 @@ from agentflow_common.definition.checks.graph import graph_findings
 from agentflow_common.definition.checks.inputs import input_findings
 from agentflow_common.definition.checks.joins import join_findings
 from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
+from agentflow_common.definition.checks.locks import lock_findings
 from agentflow_common.definition.checks.maps import map_findings
 from agentflow_common.definition.checks.names import (
     id_findings,
@@ -65,6 +66,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         _sent(definition, values),
         _policies(definition),
         run_lane_findings(definition),
+        lock_findings(definition, index),
         *(
             _Node(number, node, index, values, [name for name, _ in sources.get(node.id, ())]).findings()
             for number, node in enumerate(definition.dag.nodes)

@@ -1,3 +1,3 @@
 """The nodes of a workflow definition: what each type takes, what it calls, what it reads."""
 
-__all__ = ["base", "calls", "configs", "policy", "run_lane", "types", "work"]
+__all__ = ["base", "calls", "configs", "lock", "policy", "run_lane", "types", "work"]

@@ -3,4 +3,4 @@
 The functions take a StepContext, `at`. They decide about that step and its parts, and never about the run as a whole.
 """
 
-__all__ = ["advance", "attempts", "lane_slots", "subworkflows", "time_limits", "verdict"]
+__all__ = ["advance", "attempts", "lane_slots", "locks", "subworkflows", "time_limits", "verdict"]

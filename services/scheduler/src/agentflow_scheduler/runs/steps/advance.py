@@ -25,7 +25,7 @@ from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import skip_reason
 from agentflow_scheduler.runs.run import Run, is_begun, is_undo
-from agentflow_scheduler.runs.steps import attempts, expansion, joins, lane_slots, waits
+from agentflow_scheduler.runs.steps import attempts, expansion, joins, lane_slots, locks, waits
 from agentflow_scheduler.runs.steps.time_limits import await_heartbeat, set_missing_timers, watch_heartbeat
 from agentflow_scheduler.runs.steps.verdict import mistake
 
@@ -73,7 +73,8 @@ _BEGIN: Final[dict[str, Callable[[StepContext], None]]] = {
 
 
 def _begin(at: StepContext) -> None:
-    """Skips, expands, starts or offers a step that does not wait for other steps any more."""
+    """Skips, expands, starts or offers a step that does not wait for other steps any more, or asks for its locks."""
+    at.run.lock_waits.pop(at.key, None)
     try:
         at.run.check_fault(at.key)
         if at.node.need:
@@ -85,6 +86,8 @@ def _begin(at: StepContext) -> None:
             at.run.mark_final(at.key)
         elif at.node.kind == "continue_as_new":
             at.run.continuations[at.key] = None
+        elif not locks.admit(at):
+            pass  # it begins once its run has the locks
         elif at.node.kind == "end":
             completion.begin_end(at)
         elif at.node.kind in _BEGIN:

@@ -71,6 +71,7 @@ def _close(at: StepContext, join: str) -> bool:
     if step is None or not is_begun(step):
         at.emit(ev.StepSkipped, reason=reason, lost_to=join)
         at.run.continuations.pop(at.key, None)
+        at.run.lock_waits.pop(at.key, None)
     elif step.status in OPEN:
         expansion.cancel_parts(at, reason)
         attempts.cancel(at, reason, lost_to=join)

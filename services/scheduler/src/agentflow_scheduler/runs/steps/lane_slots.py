@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.lanes.controls import NAME_MAX as LANE_KEY_MAX
-from agentflow_common.lanes.fold import RUN_LANE, key_of_lane
-from agentflow_common.runs.state import StepStatus
+from agentflow_common.lanes.fold import LOCK, RUN_LANE, key_of_lane
+from agentflow_common.runs.state import RunState, StepStatus
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import HOLDS_SLOT
 from agentflow_scheduler.runs.scope import Resolver, Scope, in_field
@@ -32,8 +34,9 @@ def _lane_key(resolver: Resolver, scope: Scope) -> str:
         raise ExpressionError(
             f"the lane's key must be a text of 1 to {LANE_KEY_MAX} characters, got {str(value)[:80]!r}"
         )
-    if text.startswith(RUN_LANE):
-        raise ExpressionError(f"keys that begin with {RUN_LANE!r} are those of run lanes: {text[:80]!r}")
+    for prefix, what in ((RUN_LANE, "run lanes"), (LOCK, "locks")):
+        if text.startswith(prefix):
+            raise ExpressionError(f"keys that begin with {prefix!r} are those of {what}: {text[:80]!r}")
     return text
 
 
@@ -60,16 +63,18 @@ def release_if_over(at: StepContext) -> None:
         release(at)
 
 
+def messages(state: RunState) -> Iterator[tuple[EntityKey, dict[str, Any]]]:
+    """Yields each lane that has given an attempt of the run a slot or a place, and the fields of a fact about it."""
+    for key, step in state.steps.items():
+        if step.lane:
+            yield _message(state, key, step.lane, step.attempt)
+
+
+def _message(state: RunState, key: str, lane: str, attempt: int) -> tuple[EntityKey, dict[str, Any]]:
+    own = {"lane": lane, "holder_org": state.org, "holder_run": state.run}
+    return key_of_lane(lane), {**own, "step": key, "attempt": attempt}
+
+
 def _send(at: StepContext, event_type: type[ev.Event], lane: str, attempt: int, **fields: Any) -> None:
-    entity, state = key_of_lane(lane), at.state
-    at.out.send(
-        event_type,
-        to_org=entity.org,
-        to=entity.name,
-        lane=lane,
-        holder_org=state.org,
-        holder_run=state.run,
-        step=at.key,
-        attempt=attempt,
-        **fields,
-    )
+    to, own = _message(at.state, at.key, lane, attempt)
+    at.out.send(event_type, to_org=to.org, to=to.name, **own, **fields)

@@ -15,6 +15,7 @@ from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import fitting
+from agentflow_scheduler.runs.steps import locks
 
 
 def submit(run: Run, out: RunDecisions, name: str, inputs: dict[str, Any], **fields: Any) -> None:
@@ -64,7 +65,7 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         priority=at.priority,
         parent=ParentRef(state.run, at.key, attempt),
         depth=state.depth + 1,
-        lanes_above=run_slots.lanes_below(state),
+        lanes_above=(*run_slots.lanes_below(state), *locks.around(at)),
     )
 
 
