@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from agentflow_sdk import Client, Run
 
 
-def to_end(client: Client, run_id: str, output: Format) -> None:
-    """Shows the run until it ends, then prints it. Exits with 1 unless it completed."""
+def to_end(client: Client, run_id: str, output: Format, *, chain: bool = False) -> None:
+    """Shows the run until it ends, then prints it. Exits with 1 unless it completed.
+
+    chain: shows the runs that continue it, too, and prints the last one.
+    """
     from agentctl.display import live
 
     with _going_on(run_id):
-        live.follow(client, run_id)
-    _show(client.workflows.wait(run_id, timeout=30), output)
+        view = (live.follow_chain if chain else live.follow)(client, run_id)
+    _show(client.workflows.wait(view.run_id, timeout=30), output)
 
 
 def wait(client: Client, run_id: str, output: Format, *, chain: bool, timeout_s: float | None = None) -> None:
@@ -31,6 +34,17 @@ def wait(client: Client, run_id: str, output: Format, *, chain: bool, timeout_s:
     """
     with _going_on(run_id):
         run = client.workflows.wait(run_id, chain=chain, timeout=timeout_s)
+    _show(run, output)
+
+
+def wait_for_chain(client: Client, run_id: str, output: Format) -> None:
+    """Waits like `wait` with `chain`, and says how to stop as soon as a run of the chain has ended."""
+    with _going_on(run_id):
+        run = client.workflows.wait(run_id)
+        if run.continued_as:
+            note(f"run {run_id} goes on as {run.continued_as}: this waits for the last run of the chain, however long")
+            note(f"Ctrl+C ends only the wait; with a bound: agentctl workflow wait {run_id} --chain --timeout SECONDS")
+            run = client.workflows.wait(run.continued_as, chain=True)
     _show(run, output)
 
 

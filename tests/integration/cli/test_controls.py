@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,42 @@ dag:
     following = (await cli.json("workflow", "get", run))["continued_as"]
     said = (await cli("workflow", "cancel", run)).stdout
     assert "has already ended: completed" in said and f"it went on as {following}" in said
+
+
+CHAIN = """\
+name: rounds
+inputs: {n: {type: integer, default: 1}}
+dag:
+  nodes:
+    - {id: held, type: signal, config: {signal: go}}
+    - {id: again, type: continue_as_new, condition: n < 2, depends_on: [held], config: {inputs: {n: "{{n + 1}}"}}}
+"""
+
+
+async def test_a_chain_is_signalled_watched_and_shown_by_its_first_run(cli: AgentCtlInThread, tmp_path: Path) -> None:
+    Path(tmp_path / "rounds.yaml").write_text(CHAIN)
+    first = (await cli.json("workflow", "submit", "rounds.yaml"))["run_id"]
+    assert (await cli.json("workflow", "signal", first, "go"))["run_id"] == first
+    await cli.until_status(first, "completed")
+    second = (await cli.json("workflow", "get", first))["continued_as"]
+    told = await cli("workflow", "signal", first, "go")
+    assert told.stdout == "signal go received\n"
+    assert f"run {first} went on as a new one; its newest run is {second}" in told.stderr
+    await cli.until_status(second, "completed")
+    over = (await cli("workflow", "signal", first, "go", code=2)).stderr
+    assert f"the chain of runs that run {first} began is over: its last run {second} has completed" in over
+    watched = await cli("workflow", "watch", first, "--chain")
+    assert f"run {first} goes on as {second}" in watched.stderr
+    assert watched.stdout.split()[1] == second
+    lines = (await cli("workflow", "watch", first, "--chain", "-o", "json")).stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["run_id"] for event in events if event["type"] == "run.submitted"] == [first, second]
+    for run in (first, second):
+        found = await cli.json("workflow", "get", run, "--chain")
+        assert [item["run_id"] for item in found["runs"]] == [first, second]
+        assert found["cost_nano_usd"] == 0
+    table = (await cli("workflow", "get", first, "--chain")).stdout
+    assert first in table and second in table and "2 runs" in table
 
 
 async def test_labels_and_differences(cli: AgentCtlInThread) -> None:

@@ -295,3 +295,35 @@ async def test_a_kept_answer_is_what_a_new_one_would_be(
     await gateway.submit(idempotency_key="fork", tags={"agentflow.other": run})
     await gateway.workflows.GetRun(pb.GetRunRequest(run_id=run), metadata=gateway.auth())
     assert len(anew) == len(lines)
+
+
+async def test_a_watch_follows_a_chain_and_names_the_run_of_each_event(gateway: GatewayUnderTest) -> None:
+    for run, following in (("run_one", "run_two"), ("run_two", "run_three")):
+        await begin(gateway, run)
+        await end(gateway, run, following)
+    await begin(gateway, "run_three")
+    request = pb.WatchRunRequest(run_id="run_one", follow_chain=True)
+    stream = gateway.workflows.WatchRun(request, metadata=gateway.auth())
+    seen = [(await stream.read()).event for _ in range(5)]
+    assert [(event.run_id, event.type) for event in seen] == [
+        ("run_one", "run.submitted"), ("run_one", "run.completed"), ("run_two", "run.submitted"),
+        ("run_two", "run.completed"), ("run_three", "run.submitted"),
+    ]  # fmt: skip
+    await end(gateway, "run_three")
+    assert [(answer.event.run_id, answer.event.type) for answer in await rest(stream)] == [
+        ("run_three", "run.completed")
+    ]
+    resumed = pb.WatchRunRequest(run_id="run_one", follow_chain=True, after_sequence=seen[3].sequence)
+    answers = [answer async for answer in gateway.workflows.WatchRun(resumed, metadata=gateway.auth())]
+    assert [answer.event.run_id for answer in answers] == ["run_three", "run_three"]
+    alone = pb.WatchRunRequest(run_id="run_one")
+    answers = [answer async for answer in gateway.workflows.WatchRun(alone, metadata=gateway.auth())]
+    assert [(answer.event.run_id, answer.event.type) for answer in answers] == [
+        ("", "run.submitted"), ("", "run.completed")
+    ]  # fmt: skip
+    async with gateway.client() as client:
+        found = [event async for event in client.workflows.watch("run_one", chain=True)]
+        assert [event.run_id for event in found if isinstance(event, RunEvent)] == [
+            "run_one", "run_one", "run_two", "run_two", "run_three", "run_three"
+        ]  # fmt: skip
+        assert [run.run_id for run in await client.workflows.chain("run_two")] == ["run_two", "run_three"]

@@ -84,6 +84,23 @@ def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
     assert state.finished
 
 
+def test_a_watch_of_a_chain_goes_on_with_the_run_that_continues_it() -> None:
+    request = workflow_pb2.WatchRunRequest(run_id="run_1", compact=True, follow_chain=True)
+    state = WatchState(request, now_s=0.0, timeout_s=None, patience_s=10.0)
+
+    def ended(sequence: int, body: bytes) -> workflow_pb2.WatchRunResponse:
+        done = workflow_pb2.RUN_STATUS_COMPLETED
+        event = workflow_pb2.RunEvent(sequence=sequence, type="run.completed", status=done, body_json=body)
+        return workflow_pb2.WatchRunResponse(events=[event])
+
+    state.accept(token(3, "d"), 1.0)
+    assert len(state.accept(ended(5, b'{"continued_as": "run_2"}'), 1.0)) == 1
+    assert (state.finished, state.request().run_id, state.request().after_sequence) == (False, "run_2", 5)
+    assert len(state.accept(token(0, "a"), 1.0)) == 1, "a step of the next run"
+    assert len(state.accept(ended(9, b"{}"), 1.0)) == 1
+    assert state.finished
+
+
 def test_a_compact_answer_has_several_events_with_bodies_as_json() -> None:
     body = b'{"b": 1, "a": [2.0, 1.5, 9007199254740993, null, true, "x"]}'
     events = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -32,19 +33,31 @@ TAIL_LINES_MAX: Final = 4
 REFRESH_PER_S: Final = 8
 
 
+def follow_chain(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
+    """Watches a run, then the run that continues it, and so on, and returns what was seen of the last one."""
+    while True:
+        view = follow(client, run_id, on_event=on_event)
+        if not view.continued_as:
+            return view
+        note(f"run {run_id} goes on as {view.continued_as}")
+        run_id = view.continued_as
+
+
 def follow(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
     """Watches a run until it ends, and returns what was seen. on_event: gets each RunEvent instead of the terminal."""
+    from agentflow_sdk import RunEvent
+
     view = RunView(run_id)
     console = stderr()
     if on_event is None and console.is_terminal:
         _live(client, view, console)
         return view
     for item in client.workflows.watch(run_id, tokens=False):
-        if not hasattr(item, "sequence"):
+        if not isinstance(item, RunEvent):
             continue
         view.event(item)
         if on_event is not None:
-            on_event(item)
+            on_event(dataclasses.replace(item, run_id=item.run_id or run_id))
         else:
             note(clean(line(item, view.submitted_ms)))
             if command := answer(run_id, item):

@@ -44,6 +44,7 @@ class RunView:
     submitted_ms: int = 0
     ended_ms: int = 0
     error: str = ""
+    continued_as: str = ""  # the run that goes on in its place
     redactions: dict[str, int] = field(default_factory=dict)
     steps: dict[str, StepView] = field(default_factory=dict)
 
@@ -59,6 +60,7 @@ class RunView:
         self.submitted_ms = self.submitted_ms or event.ts
         self.cost_nano = event.cost_nano_usd
         self.steps_done, self.steps_total = event.steps_done, event.steps_total
+        self.continued_as = str(body.get("continued_as") or "")
         for category, number in (body.get("redactions") or {}).items():
             self.redactions[category] = self.redactions.get(category, 0) + int(number)
         if event.step:

@@ -159,6 +159,24 @@ def runs(items: Sequence[RunSummary], empty: str = "no runs yet: agentctl workfl
     return table_of(items, columns, right=("TIME", "COST"), empty=empty, less=("TAGS", "COST", "TIME"))
 
 
+def chain(items: Sequence[Run]) -> Any:
+    """Returns a table of the runs of a chain, with their sum."""
+    rows = [
+        (
+            item.run_id,
+            status_text(item.status.value),
+            when(item.submitted_at),
+            duration(max(0, item.finished_at - item.submitted_at)) if item.finished_at else "",
+            money(item.cost_nano_usd),
+        )
+        for item in items
+    ]
+    last = max(item.finished_at for item in items) if all(item.finished_at for item in items) else 0
+    whole = duration(max(0, last - items[0].submitted_at)) if last else ""
+    rows.append((f"{len(items):,} runs", "", "", whole, money(sum(item.cost_nano_usd for item in items))))
+    return table(("RUN", "STATUS", "SUBMITTED", "TIME", "COST"), rows)
+
+
 def prompt(item: Prompt) -> None:
     """Prints a prompt with its texts."""
     console = stdout()

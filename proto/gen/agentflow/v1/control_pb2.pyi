@@ -99,14 +99,16 @@ class SignalRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., signal_id: _Optional[str] = ...) -> None: ...
 
 class SignalRunResponse(_message.Message):
-    __slots__ = ("status", "deduplicated", "pending")
+    __slots__ = ("status", "deduplicated", "pending", "run_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
     PENDING_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
     status: _workflow_pb2.RunStatus
     deduplicated: bool
     pending: bool
-    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., deduplicated: _Optional[bool] = ..., pending: _Optional[bool] = ...) -> None: ...
+    run_id: str
+    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., deduplicated: _Optional[bool] = ..., pending: _Optional[bool] = ..., run_id: _Optional[str] = ...) -> None: ...
 
 class AnswerApprovalRequest(_message.Message):
     __slots__ = ("run_id", "step", "decision", "comment", "data", "as_person")

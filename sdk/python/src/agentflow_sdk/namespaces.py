@@ -20,6 +20,7 @@ class Workflows(Namespace[TransportT]):
     list = method(workflows.list_runs)
     watch = stream_method(workflows.watch)
     wait = method(workflows.wait)
+    chain = method(workflows.chain)
     cancel = method(workflows.cancel)
     pause = method(controls.pause)
     resume = method(controls.resume)

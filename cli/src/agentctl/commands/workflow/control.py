@@ -90,9 +90,12 @@ def signal(
     signal_id: Annotated[str, option("The same id is the same signal, however often it is sent.", "--id")] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Send a run a signal; one that no step waits for yet is kept."""
+    """Send a run a signal, or the newest run that continues it; one that no step waits for yet is kept."""
     value = values.json_option(payload, "--payload")
-    found = client.workflows.signal(runs.find(client, run), name, value, signal_id=signal_id)
+    run = runs.find(client, run)
+    found = client.workflows.signal(run, name, value, signal_id=signal_id)
+    if found.run_id not in {"", run}:
+        note(f"run {run} went on as a new one; its newest run is {found.run_id}")
     said = "was received before; nothing changed" if found.deduplicated else "received"
     emit(found.to_dict(), output, lambda: f"signal {name} {said}")
 

@@ -76,7 +76,7 @@ def submit(
         if watch_:
             following.to_end(client, submission.run_id, output)
         else:
-            following.wait(client, submission.run_id, output, chain=True)
+            following.wait_for_chain(client, submission.run_id, output)
         return
     emit(submission.to_dict(), output, lambda: submission.run_id)
     note(f"follow it with: agentctl workflow watch {submission.run_id}")
@@ -114,26 +114,38 @@ def get(
     run: RunId,
     reveal: Reveal = False,
     reason: RevealReason = "",
+    chain: Annotated[bool, flag("List all runs of its chain of `continue_as_new`, and their sum.", "--chain")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Show a run: status, steps, cost, output."""
+    if chain:
+        found = client.workflows.chain(runs.find(client, run))
+        total = {"runs": [item.to_dict() for item in found], "cost_nano_usd": sum(r.cost_nano_usd for r in found)}
+        emit(total, output, lambda: render.chain(found))
+        return
     why = values.reveal_reason(reveal, reason)
     item = client.workflows.get(runs.find(client, run), reveal=reveal, reason=why)
     emit(item.to_dict(), output, lambda: render.run(item))
 
 
 @app.command()
-def watch(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
+def watch(
+    client: Client,
+    run: RunId,
+    chain: Annotated[bool, flag("Follow the runs that continue it, too.", "--chain")] = False,
+    output: Output = Format.TABLE,
+) -> None:
     """Follow a run to its end. -o json prints one JSON object for each event; exit code 0 only if it completed."""
     from agentctl.display import live
 
     run = runs.find(client, run)
     if output is Format.TABLE:
-        following.to_end(client, run, output)
+        following.to_end(client, run, output, chain=chain)
         return
-    view = live.follow(client, run, on_event=lambda event: emit_one(event.to_dict(), output))
+    follow = live.follow_chain if chain else live.follow
+    view = follow(client, run, on_event=lambda event: emit_one(event.to_dict(), output))
     if not view.ended:
-        following.exit_by(client.workflows.get(run))
+        following.exit_by(client.workflows.get(view.run_id))
     elif view.status != "completed":
         raise typer.Exit(FAILED)
 

@@ -60,7 +60,7 @@ def resume(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Ca
 def signal(
     run: RunRef, name: str, payload: Any = None, *, signal_id: str = "", timeout: float | None = None
 ) -> Call[Signalled]:
-    """Sends a signal to a run. A signal that no step waits for yet is kept.
+    """Sends a signal to a run, or to the newest that continues it. A signal that no step waits for yet is kept.
 
     Args:
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
@@ -76,7 +76,7 @@ def signal(
     Raises:
         NotFoundError: The org has no such run.
         InvalidArgumentError: No step of the run waits for a signal of this name.
-        FailedPreconditionError: The run has ended.
+        FailedPreconditionError: The run, or the last one that continues it, has ended.
         ResourceExhaustedError: The run keeps as many signals as it may.
         AbortedError: The run is receiving many signals and is nearly full. Try again.
         PermissionDeniedError: The API key lacks the permission `write`.

@@ -14,7 +14,7 @@ from agentflow_sdk.choices import Status, SubmitOptions
 from agentflow_sdk.convert.answers import reader
 from agentflow_sdk.convert.json_values import to_struct
 from agentflow_sdk.convert.requests import message, run_status_name
-from agentflow_sdk.errors import AgentFlowError
+from agentflow_sdk.errors import AgentFlowError, NotFoundError
 from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.models.workflows import Registration, Run, RunEvent, RunPage, Submission, Token, Validation
 from agentflow_sdk.transport.call import Call, Program, Stream, built, service
@@ -212,6 +212,7 @@ def watch(
     *,
     after_sequence: int = 0,
     tokens: bool = True,
+    chain: bool = False,
     timeout: float | None = None,
     patience: float = 60.0,
 ) -> Stream[RunEvent | Token]:
@@ -223,6 +224,7 @@ def watch(
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
         after_sequence: The `sequence` of the last event that was seen before; 0 for the first event.
         tokens: True to get the tokens of models while they write.
+        chain: True to go on with the run that continues this one, and so on. Each event has its `run_id`.
         timeout: Seconds for the whole watch; None for no end.
         patience: Seconds without any server before the watch gives up.
 
@@ -236,7 +238,7 @@ def watch(
         PermissionDeniedError: The API key lacks the permission `read`.
     """
     request = pb.WatchRunRequest(
-        run_id=run_id_of(run), after_sequence=after_sequence, include_tokens=tokens, compact=True
+        run_id=run_id_of(run), after_sequence=after_sequence, include_tokens=tokens, compact=True, follow_chain=chain
     )
 
     def begin(now_s: float) -> WatchState:
@@ -282,6 +284,35 @@ def wait(run: RunRef, *, chain: bool = False, timeout: float | None = None, pati
             state.answered(now())
             yield _LAG_S
         left_s = state.remaining_s(now())
+
+
+def chain(run: RunRef, *, limit: int = 1_000, timeout: float | None = None) -> Program[list[Run]]:
+    """Returns the runs of a chain of `continue_as_new`, by any of them, the first one first.
+
+    Args:
+        run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
+        limit: The most runs to return: the run that was named, those before it, then those after it.
+        timeout: Seconds for each of the calls, retries included; None for the client's default.
+
+    Returns:
+        The runs. A run without another before or after it is a chain of one.
+
+    Raises:
+        NotFoundError: The org has no such run.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    named: Run = yield get_run(run, timeout=timeout)
+    runs = [named]
+    while runs[0].origin_kind == "continue" and len(runs) < limit:
+        try:
+            before: Run = yield get_run(runs[0].origin_run_id, timeout=timeout)
+        except NotFoundError:  # it was deleted
+            break
+        runs.insert(0, before)
+    while runs[-1].continued_as and len(runs) < limit:
+        after: Run = yield get_run(runs[-1].continued_as, timeout=timeout)
+        runs.append(after)
+    return runs
 
 
 def _watch_to_end(run_id: str, chain: bool, timeout: float | None) -> Program[Run]:

@@ -35,6 +35,8 @@ class Signalled(Record):
     """True if the run had received a signal with this id before."""
     pending: bool = False
     """True if the signal is recorded and no scheduler has read it yet. It counts unless the run ends first."""
+    run_id: str = ""
+    """The run that has the signal: the one that was named, or the newest that continues it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,6 +318,8 @@ class RunEvent(Priced):
     """The number of steps that have ended."""
     steps_total: int = 0
     """The number of steps."""
+    run_id: str = ""
+    """The run of the event, in a watch of a chain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Patience:
 
 
 class WatchState:
-    """One watch from its start to the run's end, across reconnects.
+    """One watch from its start to the end of the run, or of a chain of runs, across reconnects.
 
     Events carry the log's sequence: a reconnect resumes after the newest one seen, and a repeated one is dropped.
     Tokens are ephemeral; those that a reconnect repeats are recognised by their offset in the step's answer.
@@ -121,6 +121,10 @@ class WatchState:
                 return False
             self._request.after_sequence = item.sequence
             self.finished = item.status.is_final
+            following = item.body.get("continued_as") if self.finished and self._request.follow_chain else ""
+            if following:  # the same answer may go on with it; a reconnect begins there
+                self._request.run_id, self.finished = str(following), False
+                self._offsets.clear()
         else:
             where = (item.step, item.attempt)
             if item.offset < self._offsets.get(where, 0):

@@ -52,6 +52,7 @@ class Signalled(NamedTuple):
     status: str  # of the run, at that moment
     repeated: bool = False  # the run has a signal with this id
     pending: bool = False  # a step waits for it, and the scheduler has not looked at it yet
+    run: str = ""  # that has the signal
 
 
 async def _payload(call: Call, run_id: str, value: Any, place: str, purpose: str = "input") -> Payload:
@@ -124,22 +125,26 @@ async def wait_for_pause(call: Call, run_id: str, paused: bool, before: str) -> 
 
 
 async def signal(call: Call, run_id: str, name: str, value: Any, signal_id: str) -> Signalled:
-    """Gives a signal to a run. Refused if the run is over or full, or ends before the scheduler knows of the signal."""
+    """Gives a signal to a run, or to the newest one that continues it.
+
+    Refused if that run is over or full, or ends before the scheduler knows of the signal.
+    """
     limits.check_text(signal_id, "signal_id", limits.IDEMPOTENCY_KEY_CHARS_MAX)
     stored_id = digests.stored_key(call.deps.secret, signal_id)
     msg_id = f"signal:{ids.digest(f'{call.org}/{run_id}/{stored_id}'.encode())}" if stored_id else ""
     body: Payload | None = None
     for _ in range(_TRIES_MAX):
-        state = await run_view.state_of(call, run_id)
+        state = await _newest_of_chain(call, run_id)
         if stored_id and stored_id in state.signal_ids:
-            return Signalled(state.status.value, repeated=True)
+            return Signalled(state.status.value, repeated=True, run=state.run)
         kept = approval_rules.check_signal(state, name)
         if body is None:
             body = await _payload(call, run_id, value, "payload")
-        event = ev.SignalReceived(**call.header(run_id), name=name, payload=body, by=call.identity.actor, id=stored_id)
+        header, by = call.header(state.run), call.identity.actor
+        event = ev.SignalReceived(**header, name=name, payload=body, by=by, id=stored_id)
         fence = None
         if kept >= _FENCED_FROM:
-            last = await call.deps.log.last(subjects.run_in(run_key(call, run_id)))
+            last = await call.deps.log.last(subjects.run_in(run_key(call, state.run)))
             if last is not None and last.seq > state.facts_seq:
                 continue  # a fact came in between: count again
             fence = Fence(state.facts_seq)
@@ -151,18 +156,30 @@ async def signal(call: Call, run_id: str, name: str, value: Any, signal_id: str)
     raise ConflictError(f"run {run_id} gets many signals at once and is nearly full; try again")
 
 
+async def _newest_of_chain(call: Call, run_id: str) -> RunState:
+    """Returns the newest run that continues this one, or this one. NotFoundError, TerminalError."""
+    first = state = await run_view.state_of(call, run_id)
+    while state.status.terminal and state.continued_as:
+        state = await run_view.state_of(call, state.continued_as)
+    if state is not first and state.status.terminal:
+        text = f"the chain of runs that run {run_id} began is over: its last run {state.run} {state.status.ended}"
+        raise TerminalError(text, kind="run_over")
+    return state
+
+
 async def _signalled(call: Call, before: RunState, name: str, ack: Ack) -> Signalled:
     """Returns the result of a signal. One that no step waits for is kept, and nothing is decided about it."""
     if ack.duplicate:
-        return Signalled(before.status.value, repeated=True)
+        return Signalled(before.status.value, repeated=True, run=before.run)
     awaited = approval_rules.is_awaited(before, name)
     result = await fact_results.look(call, before.run, ack.seq, fact_results.WAIT_S_MAX if awaited else 0.0)
     if result.late:
         over = await fact_results.state(call, before.run, result)
-        if not over.continued_as:  # else the run that continues it gets the signal
+        if not over.continued_as:
             text = f"run {before.run} {over.status.ended} before it took the signal"
             raise TerminalError(text, kind="run_over")
-    return Signalled(before.status.value, pending=awaited and not result.known)
+        return Signalled(before.status.value, run=over.continued_as)  # the scheduler forwards it
+    return Signalled(before.status.value, pending=awaited and not result.known, run=before.run)
 
 
 async def answer(call: Call, run_id: str, step: str, given: Answer) -> approval_rules.Standing:

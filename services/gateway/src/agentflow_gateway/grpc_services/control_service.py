@@ -42,7 +42,10 @@ class RunControlService:
         payload = convert.optional(request, "payload")
         given = await commands.signal(call, request.run_id, request.name, payload, request.signal_id)
         return pb.SignalRunResponse(
-            status=convert.RUN_STATUS.number(given.status), deduplicated=given.repeated, pending=given.pending
+            status=convert.RUN_STATUS.number(given.status),
+            deduplicated=given.repeated,
+            pending=given.pending,
+            run_id=given.run,
         )
 
     async def AnswerApproval(self, request: Any, call: Call) -> Any:

@@ -121,7 +121,9 @@ class WorkflowService:
 
     async def WatchRun(self, request: Any, call: Call) -> AsyncIterator[Any]:
         gather_s = GATHER_S if request.compact else 0.0
-        pieces = self._watchers.watch(call, request.run_id, request.after_sequence, request.include_tokens, gather_s)
+        pieces = self._watchers.watch(
+            call, request.run_id, request.after_sequence, request.include_tokens, gather_s, request.follow_chain
+        )
         responses = _compact if request.compact else _single
         try:
             async for piece in pieces:

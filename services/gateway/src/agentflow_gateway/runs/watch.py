@@ -42,6 +42,7 @@ class Seen(msgspec.Struct, frozen=True):
     cost_nano: int
     steps_done: int
     steps_total: int
+    run: str = ""  # the run of the event, for a watcher of a chain
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -64,46 +65,64 @@ class Watchers:
         self._gate = Gate(_too_many)
 
     async def watch(
-        self, call: Call, run_id: str, after_seq: int, include_tokens: bool, gather_s: float = 0.0
+        self,
+        call: Call,
+        run_id: str,
+        after_seq: int,
+        include_tokens: bool,
+        gather_s: float = 0.0,
+        follow_chain: bool = False,
     ) -> AsyncGenerator[Piece, None]:
         """Yields events and tokens until the run's terminal event. NotFoundError, OverloadedError.
 
         gather_s: the least time between two pieces of a run that goes on.
+        follow_chain: goes on with the run that continues this one.
         """
-        settings, key = call.deps.settings, run_key(call, run_id)
-        feed = _Feed(after_seq)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(self._gate.entered(settings.watchers_max))
-            tails = call.deps.tails
-            following = await stack.enter_async_context(tails.following(key, settings.watch_queue_max))
-            while True:
-                whole = None if include_tokens else tails.whole(key)
-                newest = await newest_at_leader(call, key) if whole is None else 0
-                piece, size = Piece(), 0
-                async for stored in _stored(call, key, feed.last_seq) if whole is None else _after(whole, feed):
-                    if include_tokens and not feed.last_seq and _has_model_steps(stored.data):
-                        await stack.enter_async_context(_tokens(call, run_id, following))
-                    if (seen := feed.add(stored)) is not None:
-                        piece.append(seen)
-                        size += len(seen.data)
-                    if len(piece) == PIECE_MAX or size > PIECE_BYTES_MAX:
+        with self._gate.entered(call.deps.settings.watchers_max):
+            while run_id:
+                feed = _Feed(after_seq, run_id if follow_chain else "")
+                async with contextlib.aclosing(_followed(call, run_id, feed, include_tokens, gather_s)) as pieces:
+                    async for piece in pieces:
                         yield piece
-                        piece, size = Piece(), 0
-                if piece:
+                run_id = feed.continued_as if follow_chain else ""
+
+
+async def _followed(
+    call: Call, run_id: str, feed: _Feed, include_tokens: bool, gather_s: float
+) -> AsyncGenerator[Piece, None]:
+    """Yields what a watcher gets of one run."""
+    settings, key = call.deps.settings, run_key(call, run_id)
+    async with contextlib.AsyncExitStack() as stack:
+        tails = call.deps.tails
+        following = await stack.enter_async_context(tails.following(key, settings.watch_queue_max))
+        while True:
+            whole = None if include_tokens else tails.whole(key)
+            newest = await newest_at_leader(call, key) if whole is None else 0
+            piece, size = Piece(), 0
+            async for stored in _stored(call, key, feed.last_seq) if whole is None else _after(whole, feed):
+                if include_tokens and not feed.last_seq and _has_model_steps(stored.data):
+                    await stack.enter_async_context(_tokens(call, run_id, following))
+                if (seen := feed.add(stored)) is not None:
+                    piece.append(seen)
+                    size += len(seen.data)
+                if len(piece) == PIECE_MAX or size > PIECE_BYTES_MAX:
                     yield piece
-                if not feed.last_seq and whole is None:
-                    raise no_such_run(run_id)
+                    piece, size = Piece(), 0
+            if piece:
+                yield piece
+            if not feed.last_seq and whole is None and not newest:
+                raise no_such_run(run_id)
+            if feed.has_ended():
+                return
+            if feed.last_seq < newest:
+                await asyncio.sleep(LAG_S)
+                continue
+            while not following.lost:
+                if piece := feed.piece(await following.take(gather_s=gather_s)):
+                    yield piece
                 if feed.has_ended():
                     return
-                if feed.last_seq < newest:
-                    await asyncio.sleep(LAG_S)
-                    continue
-                while not following.lost:
-                    if piece := feed.piece(await following.take(gather_s=gather_s)):
-                        yield piece
-                    if feed.has_ended():
-                        return
-                following.begin_again()  # the client is slow: what it has not got is in the log
+            following.begin_again()  # the client is slow: what it has not got is in the log
 
 
 def _too_many(text: str) -> OverloadedError:
@@ -128,8 +147,10 @@ async def _after(whole: Sequence[Delivery], feed: _Feed) -> AsyncIterator[Delive
 class _Feed:
     """What a watcher gets: each event once, in order, with the progress. Pure."""
 
-    def __init__(self, after_seq: int) -> None:
+    def __init__(self, after_seq: int, run: str = "") -> None:
         self.last_seq = 0  # of the newest message that was added
+        self.continued_as = ""  # the run that goes on in the place of this one
+        self._run = run  # is named beside each event, if it is not empty
         self._after_seq = after_seq  # events up to this one are folded and not shown
         self._progress = Progress()
 
@@ -160,6 +181,8 @@ class _Feed:
         except (AttributeError, LookupError, TypeError, ValueError):  # an event's shape with nonsense in it
             log.warning("an event makes no sense", extra={"seq": item.seq})
             return None
+        if isinstance(event, ev.RunCompleted):
+            self.continued_as = event.continued_as
         if item.seq <= self._after_seq:
             return None
         return Seen(
@@ -170,6 +193,7 @@ class _Feed:
             cost_nano=progress.cost_nano,
             steps_done=progress.steps_done,
             steps_total=progress.steps_total,
+            run=self._run,
         )
 
 
