@@ -50,6 +50,7 @@ DOORS = {
     "ListRuns": ("workflows.list", "workflow list"),
     "WatchRun": ("workflows.watch", "workflow watch"),
     "WaitRun": ("workflows.wait", "workflow wait"),
+    "WaitRuns": ("workflows.wait", "workflow wait"),  # as which several waits are sent
     "CancelRun": ("workflows.cancel", "workflow cancel"),
     "PauseRun": ("workflows.pause", "workflow pause"),
     "ResumeRun": ("workflows.resume", "workflow resume"),

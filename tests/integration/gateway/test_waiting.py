@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import json_format
+from google.rpc import status_pb2
 from nats.aio.msg import Msg
 
 from agentflow.v1 import workflow_pb2 as pb
@@ -16,6 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway import run_tails
+from agentflow_gateway.api import door
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.grpc_services.run_answers import RunAnswers
 from agentflow_sdk import DeadlineExceededError, NotFoundError, RunEvent
@@ -106,6 +108,49 @@ async def test_a_wait_follows_a_chain_to_its_last_run(gateway: GatewayUnderTest)
     await end(gateway, "run_three")
     async with asyncio.timeout(PATIENCE_S):
         assert [(await task).run.run_id for task in waits] == ["run_three", "run_three"]
+
+
+async def test_each_of_several_waits_has_its_own_answer(gateway: GatewayUnderTest) -> None:
+    runs = [(await gateway.submit()).run_id for _ in range(3)]
+    waits = [pb.WaitRunRequest(run_id=run) for run in (*runs[:2], "run_nobody", runs[2])]
+    waits[3].timeout_ms = 1
+    stream = gateway.workflows.WaitRuns(pb.WaitRunsRequest(waits=waits), metadata=gateway.auth())
+    found: dict[int, Any] = {}
+
+    async def answered(count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < count:
+                for result in (await stream.read()).results:
+                    assert result.number not in found
+                    found[result.number] = result
+
+    await answered(2)
+    error = status_pb2.Status.FromString(found[2].error)
+    assert (error.code, "run_nobody" in error.message) == (grpc.StatusCode.NOT_FOUND.value[0], True)
+    assert (found[3].waited.run.run_id, found[3].waited.run.status) == (runs[2], pb.RUN_STATUS_PENDING)
+    for number in (1, 0):
+        await gateway.finish(runs[number])
+        await answered(4 - number)
+        shown = (await gateway.workflows.GetRun(pb.GetRunRequest(run_id=runs[number]), metadata=gateway.auth())).run
+        assert (found[number].waited.run, shown.status) == (shown, COMPLETED)
+    assert await stream.read() is grpc.aio.EOF
+    many = pb.WaitRunsRequest(waits=[pb.WaitRunRequest(run_id=run) for run in runs] * 40)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.workflows.WaitRuns(many, metadata=gateway.auth()).read()
+    assert "send at most 100 in one call" in str(caught.value.details())
+
+
+async def test_the_clients_waits_that_begin_together_are_one_call(gateway: GatewayUnderTest) -> None:
+    runs = [(await gateway.submit()).run_id for _ in range(4)]
+    served = door.ACTIVE.labels("WaitRuns")._sum.get
+    async with gateway.client() as client:
+        waits = [asyncio.create_task(client.workflows.wait(run)) for run in runs]
+        await asyncio.sleep(0.1)
+        for run in runs:
+            await gateway.finish(run)
+        async with asyncio.timeout(PATIENCE_S):
+            assert [(await wait).run_id for wait in waits] == runs
+            await until(lambda: served() > 0)
 
 
 async def test_waits_have_a_bound_of_their_own(nats_url: str, db_env: dict[str, str]) -> None:

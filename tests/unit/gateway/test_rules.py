@@ -282,3 +282,21 @@ def test_a_batch_becomes_one_row_a_run() -> None:
     assert (row.status, row.finished_at, row.cost_nano, row.seq, row.tags) == ("failed", 30, 7, 9, {"a": "b"})
     (swapped,) = rows_of([(9, ended), (5, started)])
     assert swapped == row
+
+
+def test_a_key_that_a_client_has_just_made_says_so() -> None:
+    made = 0x0198_0000_0000
+    key = "auto-01980000-0000-7abc-8123-0123456789ab"
+    assert submission.is_fresh(key, made)
+    assert submission.is_fresh(key, made + 60_000)
+    assert submission.is_fresh(key, made - 60_000)  # the clocks differ
+    assert not submission.is_fresh(key, made + 60_001)
+    assert not submission.is_fresh(key, made - 60_001)
+    for other in (
+        "",
+        "auto-01980000-0000-4abc-8123-0123456789ab",
+        "auto-01980000-0000-7abc-c123-0123456789ab",
+        "auto-01980000-0000-7abc-8123-0123456789abc",
+        "01980000-0000-7abc-8123-0123456789ab",
+    ):
+        assert not submission.is_fresh(other, made), other

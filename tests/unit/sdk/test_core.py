@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from decimal import Decimal
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -183,8 +185,12 @@ def test_a_token_with_a_line_break_never_reaches_the_wire() -> None:
 
 
 def test_a_submission_without_a_key_gets_its_own() -> None:
+    began_ms = time.time_ns() // 1_000_000
     first, second = calls.submit("w"), calls.submit("w")
     assert first.request.idempotency_key != second.request.idempotency_key
+    key = uuid.UUID(first.request.idempotency_key.removeprefix("auto-"))
+    assert (key.version, key.variant) == (7, uuid.RFC_4122)
+    assert began_ms <= key.int >> 80 <= time.time_ns() // 1_000_000, "the key says when it was made"
     assert calls.submit("w", idempotency_key="k").request.idempotency_key == "k"
     assert calls.submit("name@2").request.workflow == "name@2"
     assert calls.submit("name: x\n").request.definition_text == "name: x\n"

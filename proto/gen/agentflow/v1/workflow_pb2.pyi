@@ -471,6 +471,28 @@ class WaitRunResponse(_message.Message):
     run: Run
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
+class WaitRunsRequest(_message.Message):
+    __slots__ = ("waits",)
+    WAITS_FIELD_NUMBER: _ClassVar[int]
+    waits: _containers.RepeatedCompositeFieldContainer[WaitRunRequest]
+    def __init__(self, waits: _Optional[_Iterable[_Union[WaitRunRequest, _Mapping]]] = ...) -> None: ...
+
+class WaitRunsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[WaitResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[WaitResult, _Mapping]]] = ...) -> None: ...
+
+class WaitResult(_message.Message):
+    __slots__ = ("number", "waited", "error")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WAITED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    waited: WaitRunResponse
+    error: bytes
+    def __init__(self, number: _Optional[int] = ..., waited: _Optional[_Union[WaitRunResponse, _Mapping]] = ..., error: _Optional[bytes] = ...) -> None: ...
+
 class CancelRunRequest(_message.Message):
     __slots__ = ("run_id", "reason", "grace_ms", "force")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

@@ -74,6 +74,11 @@ class WorkflowServiceStub:
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.FromString,
                 _registered_method=True)
+        self.WaitRuns = channel.unary_stream(
+                '/agentflow.v1.WorkflowService/WaitRuns',
+                request_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunsRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunsResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/agentflow.v1.WorkflowService/CancelRun',
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.CancelRunRequest.SerializeToString,
@@ -138,6 +143,14 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitRuns(self, request, context):
+        """Waits for up to 100 runs, each as WaitRun does. Answers come as runs end, several at once. The stream ends with the
+        last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -186,6 +199,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.WaitRun,
                     request_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.SerializeToString,
+            ),
+            'WaitRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.WaitRuns,
+                    request_deserializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunsRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_workflow__pb2.WaitRunsResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -409,6 +427,33 @@ class WorkflowService:
             '/agentflow.v1.WorkflowService/WaitRun',
             agentflow_dot_v1_dot_workflow__pb2.WaitRunRequest.SerializeToString,
             agentflow_dot_v1_dot_workflow__pb2.WaitRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/agentflow.v1.WorkflowService/WaitRuns',
+            agentflow_dot_v1_dot_workflow__pb2.WaitRunsRequest.SerializeToString,
+            agentflow_dot_v1_dot_workflow__pb2.WaitRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

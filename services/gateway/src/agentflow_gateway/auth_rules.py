@@ -18,7 +18,7 @@ PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator", "auditor")
 INCLUDED_IN_ADMIN: Final = frozenset({"read", "write", "auditor"})  # `reveal` and `operator` (all orgs) are not
 _METHODS: Final = {
     "read": """
-        GetRun ListRuns WatchRun WaitRun ExplainRun ListApprovals ValidateWorkflow ListVersions DiffWorkflows
+        GetRun ListRuns WatchRun WaitRun WaitRuns ExplainRun ListApprovals ValidateWorkflow ListVersions DiffWorkflows
         ListWorkflows GetWorkflow
         GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
         GetPrompt ListPrompts ListPromptVersions ListBudgets GetBudget GetTrace QueryTraces

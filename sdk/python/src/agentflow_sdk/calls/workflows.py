@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 import uuid
 from collections.abc import Mapping
@@ -115,13 +116,20 @@ def submit(
         **source,
         inputs=to_struct({} if inputs is None else inputs, "inputs"),
         tags=tags or {},
-        idempotency_key=idempotency_key or f"auto-{uuid.uuid4()}",
+        idempotency_key=idempotency_key or _new_key(),
         priority=priority,
         budget_cents=budget_cents,
         deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
         unregistered=unregistered,
     )
     return Call(_METHOD("SubmitWorkflow"), request, reader(Submission), timeout)
+
+
+def _new_key() -> str:
+    """Returns a random key that says when it was made: the server then knows that it has no older run of it."""
+    made_ms = time.time_ns() // 1_000_000
+    value = made_ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)  # a UUID, version 7
+    return f"auto-{uuid.UUID(int=value)}"
 
 
 def get_run(run: RunRef, *, reveal: bool = False, reason: str = "", timeout: float | None = None) -> Call[Run]:

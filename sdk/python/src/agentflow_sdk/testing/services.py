@@ -92,6 +92,9 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
         run = self._state.run(request.run_id, context)
         return workflow_pb2.WaitRunResponse(run=self._state.ended(run, request.timeout_ms / 1000))
 
+    def WaitRuns(self, request: Any, context: Any) -> Reply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake takes one wait in a call, which it can count or fail")
+
     def CancelRun(self, request: Any, context: Any) -> Reply:
         run = self._state.run(request.run_id, context)
         with self._state.changing():

@@ -77,9 +77,18 @@ class AsyncTransport(Core):
         kind = self._channel.unary_unary
         return together.Submissions(self._sender(kind, one), self._sender(kind, several))
 
+    @functools.cached_property
+    def _waits(self) -> together.Waits:
+        one = Method(together.WAIT, workflow_pb2.WaitRunResponse)
+        several = Method(together.WAIT_SEVERAL, workflow_pb2.WaitRunsResponse)
+        channel = self._channel
+        return together.Waits(self._sender(channel.unary_unary, one), self._sender(channel.unary_stream, several))
+
     async def _answer(self, call: Call[T]) -> T:
         if call.method.path == together.SUBMIT:
             send = self._submissions.send
+        elif call.method.path == together.WAIT:
+            send = self._waits.send
         else:
             send = self._sender(self._channel.unary_unary, call.method)
         attempts = self._attempts(call)

@@ -10,7 +10,7 @@ import msgspec
 
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import events as ev
-from agentflow_common import telemetry
+from agentflow_common import tasks, telemetry
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_gateway.api import convert, errors
 from agentflow_gateway.api.call import Call
@@ -31,6 +31,8 @@ from agentflow_gateway.store.runs import RunFilter, RunRow
 SUBMISSIONS_MAX: Final = 100  # of one call
 EVENT_BYTES_MAX: Final = 3_500_000  # of a watched event, below the 4 MiB that clients take by default
 COMPACT_BYTES_MAX: Final = 1024 * 1024  # of the events of one answer
+WAITS_MAX: Final = 100  # of one call
+ANSWERS_GATHER_S: Final = 0.003  # from the end of a run until it is answered where others are waited for, too
 GATHER_S: Final = 0.02  # between two compact answers about a run that goes on
 
 
@@ -103,6 +105,33 @@ class WorkflowService:
     async def WaitRun(self, request: Any, call: Call) -> Any:
         waited = await self._waiters.wait(call, request.run_id, request.timeout_ms, request.follow_chain)
         return pb.WaitRunResponse(run=await self._answers.get(call, waited.run, waited.seq, waited.whole))
+
+    async def WaitRuns(self, request: Any, call: Call) -> AsyncIterator[Any]:
+        if len(request.waits) > WAITS_MAX:
+            text = f"{len(request.waits):,} waits are too many"
+            raise InvalidError.at("waits", text, f"send at most {WAITS_MAX} in one call")
+        ended: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def wait(number: int, item: Any) -> None:
+            try:
+                result = pb.WaitResult(number=number, waited=await self.WaitRun(item, call))
+            except Exception as error:
+                result = pb.WaitResult(number=number, error=errors.to_details(errors.for_client(error)))
+            ended.put_nowait(result)
+
+        waits = [asyncio.create_task(wait(*item)) for item in enumerate(request.waits)]
+        try:
+            left = len(waits)
+            while left:
+                response = pb.WaitRunsResponse(results=[await ended.get()])
+                if left > 1:  # runs that end together are answered together
+                    await asyncio.sleep(ANSWERS_GATHER_S)
+                while not ended.empty() and response.ByteSize() < COMPACT_BYTES_MAX:
+                    response.results.append(ended.get_nowait())
+                left -= len(response.results)
+                yield response
+        finally:
+            await tasks.stop(waits)
 
     async def ListRuns(self, request: Any, call: Call) -> Any:
         status = convert.RUN_STATUS.name(request.status)

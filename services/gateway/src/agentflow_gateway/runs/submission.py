@@ -19,6 +19,8 @@ PRIORITY_MAX: Final = 100
 BUDGET_CENTS_MAX: Final = 100_000_000  # a million dollars: beyond that a typing error is likelier than a wish
 DEADLINE_MS_MAX: Final = 366 * 86_400_000
 EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
+FRESH_MS: Final = 60_000  # a run leaves the log later than that after its submission
+_TIMED_KEY: Final = re.compile(r"auto-([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -30,6 +32,15 @@ class Submission(msgspec.Struct, frozen=True):
     budget_cents: int | None = None
     deadline_ms: int | None = None
     unregistered: bool = False  # accepts a definition whose name and version are registered with other content
+
+
+def is_fresh(idempotency_key: str, now_ms: int) -> bool:
+    """True if a client has just made the key: `auto-` and a UUID of version 7, which says when it was made.
+
+    The log has every run of such a key, so its fence alone refuses a second one.
+    """
+    timed = _TIMED_KEY.match(idempotency_key)
+    return timed is not None and abs(now_ms - int(timed[1] + timed[2], 16)) <= FRESH_MS
 
 
 def check_submission(request: Submission) -> None:

@@ -80,6 +80,8 @@ async def _run_of_key(call: Call, key: str) -> tuple[str, ev.RunSubmitted | None
     old id, message ids, reservations and late reports of the two could be mistaken for each other. A run that is not
     listed is not looked for: if the log has it, the fence of the append refuses a second one.
     """
+    if submission.is_fresh(key, call.now_ms()):
+        return ids.run_id_for_key(call.org, key), None
     deps = call.deps
     for generation in range(KEY_USES_MAX):
         run = ids.run_id_for_key(call.org, f"{key}\x00{generation}" if generation else key)

@@ -23,7 +23,6 @@ from agentflow_gateway.runs.lookup import no_such_run, run_key
 
 STEP_OUTPUT_BYTES_MAX: Final = 256 * 1024  # one step's output in an answer; larger: {"$truncated": bytes}
 ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024  # clients' default limit is 4 MiB: step outputs beyond it are left out
-DERIVED_MAX: Final = 20
 ORIGIN_TAG: Final = "agentflow.origin"  # leads from a run to its forks: tags are what runs are found by
 
 
@@ -147,11 +146,12 @@ async def view(
 
 async def beside_log(call: Call, run_id: str, name: str, version: int, text: str) -> Beside:
     """Returns what the tables say about a run. text: its definition as registered texts are written."""
-    found = await call.store.shown.about(call.org, run_id, name, version, text, DERIVED_MAX)
-    if found.registered is False:  # it may have been written differently
+    derived = await call.store.shown.derived(call.org, run_id)
+    row = await call.store.definitions.find(call.org, name, version)
+    same = row is not None and row.canonical == text
+    if row is not None and not same:  # it may have been written differently
         same = await definitions.is_registered(call, name, version, msgspec.json.decode(text))
-        return Beside(found.derived, not same)
-    return Beside(found.derived, not found.registered)
+    return Beside(derived, not same)
 
 
 def _outputs_of(state: RunState) -> dict[str, Payload]:

@@ -1,38 +1,44 @@
-"""SQL of what an answer about a run says beside its log: one question."""
+"""SQL of what an answer about a run says beside its log."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
+import asyncpg
 
 from agentflow_gateway.store.base import Tables
+from agentflow_gateway.store.batches import Batches
 
+DERIVED_MAX: Final = 20  # runs that come from one run
 # The conditions on the tags are those of the index `runs_derived`.
-_ABOUT: Final = r"""
-SELECT ARRAY(
-    SELECT run FROM runs
-    WHERE org = $1 AND tags LIKE '%"agentflow.origin"%'
-      AND substring(tags FROM '"agentflow\.origin":"([^"]*)"') = $2
-    ORDER BY submitted_at DESC, run DESC LIMIT $6
-) AS derived, (
-    SELECT canonical = $5 FROM definitions WHERE org = $1 AND name = $3 AND version = $4::int
-) AS registered
+_DERIVED: Final = r"""
+SELECT asked.org, asked.run, found.run AS derived
+FROM unnest($1::text[], $2::text[]) AS asked (org, run)
+CROSS JOIN LATERAL (
+    SELECT run, submitted_at FROM runs
+    WHERE org = asked.org AND tags LIKE '%"agentflow.origin"%'
+      AND substring(tags FROM '"agentflow\.origin":"([^"]*)"') = asked.run
+    ORDER BY submitted_at DESC, run DESC LIMIT $3
+) AS found
+ORDER BY found.submitted_at DESC, found.run DESC
 """
 
 
-class AboutRun(msgspec.Struct, frozen=True):
-    """The tables' part of an answer about a run."""
-
-    derived: tuple[str, ...]  # forks and retries of it, newest first
-    registered: bool | None  # whether this very text is registered under its name and version; None: nothing is
-
-
 class ShownStore(Tables):
-    async def about(self, org: str, run: str, name: str, version: int, canonical: str, derived_max: int) -> AboutRun:
-        """Returns the runs that come from a run, and whether its definition is registered.
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self._questions = Batches(self._find)
 
-        canonical: the definition as registered texts are written.
-        """
-        row = await self._pool.fetchrow(_ABOUT, org, run, name, version, canonical, derived_max)
-        return AboutRun(tuple(row["derived"]), row["registered"])
+    async def derived(self, org: str, run: str) -> tuple[str, ...]:
+        """Returns the runs that come from a run, newest first. The questions of many calls are one query."""
+        return await self._questions.add((org, run))
+
+    async def _find(self, asked: Sequence[tuple[str, str]]) -> Sequence[tuple[str, ...]]:
+        wanted = list(dict.fromkeys(asked))
+        rows = await self._pool.fetch(_DERIVED, [org for org, _ in wanted], [run for _, run in wanted], DERIVED_MAX)
+        found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for row in rows:
+            found[row["org"], row["run"]].append(row["derived"])
+        return [tuple(found[one]) for one in asked]
