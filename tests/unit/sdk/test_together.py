@@ -56,7 +56,9 @@ async def turns() -> None:
 
 
 async def sent(submissions: Submissions, names: str, timeout_s: float = 5.0) -> list[asyncio.Future[Any]]:
-    tasks = [asyncio.ensure_future(submissions.send(request(name), timeout_s)) for name in names.split()]
+    tasks: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(submissions.send(request(name), timeout_s)) for name in names.split()
+    ]
     await turns()
     return tasks
 
@@ -197,7 +199,7 @@ class Following:
 
 async def begun(waits: Waits, names: str) -> list[asyncio.Future[Any]]:
     requests = [pb.WaitRunRequest(run_id=name) for name in names.split()]
-    tasks = [asyncio.ensure_future(waits.send(item, 5.0)) for item in requests]
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(waits.send(item, 5.0)) for item in requests]
     await turns()
     return tasks
 
