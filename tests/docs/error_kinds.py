@@ -106,6 +106,10 @@ ENGINE: Final = {
         "The run ended at an `end` node that says so.",
         "Look at the message, which the workflow's author wrote.",
     ),
+    "finally_timeout": (
+        "The nodes with `finally: true` took longer than `finally_ms`. The work of the run itself was done.",
+        "Raise `finally_ms`, or give the slow node a `timeout_ms` and `on_failure: continue`.",
+    ),
     "skipped": (
         "A run found its run lane full, and the lane's policy is `skip`. The run was cancelled.",
         "Submit it later, or choose the policy `queue`.",

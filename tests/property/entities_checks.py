@@ -34,6 +34,7 @@ def check_run(logs: Logs, key: EntityKey) -> None:
     _check_parts(key, log)
     _check_joins(submitted_in(log).definition, log)
     _check_end_nodes(submitted_in(log).definition, decisions)
+    _check_finally(submitted_in(log).definition, decisions)
     assert impossible_events(log) == []
     submitted = submitted_in(log)
     assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
@@ -44,6 +45,7 @@ def check_run(logs: Logs, key: EntityKey) -> None:
     _check_concurrency(submitted.definition, log)
     _check_saga(log, key, ends[0], decisions)
     check_children(logs, key)
+    check_detached(logs, key)
     check_undone_first(logs, key)
     check_continued(logs, key)
 
@@ -82,13 +84,39 @@ def _check_end_nodes(definition: dict[str, Any], decisions: Sequence[ev.Decision
     )  # fmt: skip
     if at is None:
         return
-    begun = [e.step for e in decisions[at:] if isinstance(e, (*_BEGINS, ev.StepSkipped)) and not e.step.endswith(UNDO)]
+    last = at_end_in(definition)
+    begun = [
+        e.step for e in decisions[at:]
+        if isinstance(e, (*_BEGINS, ev.StepSkipped)) and not e.step.endswith(UNDO) and node_of(e.step) not in last
+    ]  # fmt: skip
     assert not begun, f"{begun} began after the end"
     config = ends[node_of(decisions[at].step)]  # type: ignore[attr-defined]
     if isinstance(decisions[-1], ev.RunCompleted) and "output" in config:
         assert decisions[-1].output.value == config["output"]
     if config.get("status") == "cancelled":
         assert not isinstance(decisions[-1], ev.RunCompleted)
+
+
+def at_end_in(definition: dict[str, Any]) -> set[str]:
+    return {node["id"] for node in definition["dag"]["nodes"] if node.get("finally")}
+
+
+def _check_finally(definition: dict[str, Any], decisions: Sequence[ev.Decision]) -> None:
+    """Nodes at the end begin after it is decided how the run ends, and nothing else does then."""
+    last = at_end_in(definition)
+    begun = [(i, node_of(e.step)) for i, e in enumerate(decisions) if isinstance(e, (*_BEGINS, ev.StepSkipped))]
+    at = next((i for i, e in enumerate(decisions) if isinstance(e, ev.RunFinishing)), len(decisions))
+    assert all((name in last) is (i > at) for i, name in begun), f"{begun}, and the end was decided at {at}"
+    if at == len(decisions):
+        return
+    how, end = decisions[at], decisions[-1]
+    assert isinstance(how, ev.RunFinishing)
+    if how.status != "completed" or isinstance(end, ev.RunCompleted):
+        assert ev.event_type(end) == f"run.{how.status}"
+        assert getattr(end, "output", how.output) == how.output
+        assert getattr(end, "error", how.error) == how.error
+    elif isinstance(end, ev.RunFailed):
+        assert end.step in {"", *last}
 
 
 def _check_parts(key: EntityKey, log: Log) -> None:
@@ -153,7 +181,8 @@ def _completed_with_undo(log: Log, key: EntityKey, until: Any) -> set[str]:
             fold.add(event, seq)
     state = fold.finish()
     nodes = {node["id"] for node in state.definition["dag"]["nodes"] if node.get("compensate_with")}
-    done = {name for name, step in state.steps.items() if step.status is StepStatus.COMPLETED}
+    kept = submitted_in(log).seed.value or {}  # by the run that this one retries: it undoes only its own
+    done = {name for name, step in state.steps.items() if step.status is StepStatus.COMPLETED and name not in kept}
     return {
         name for name in done
         if node_of(name) in nodes and not name.endswith(UNDO)
@@ -204,10 +233,12 @@ def check_undone_first(logs: Logs, key: EntityKey) -> None:
         return
     undoing = [seq for seq, e in log if isinstance(e, ev.StepScheduled) and e.step.endswith(UNDO)]
     end = next(seq for seq, event in log if isinstance(event, ev.TERMINAL_RUN))
+    last = at_end_in(submitted_in(log).definition)
     for _, event in log:
         if isinstance(event, ev.StepWaiting) and event.child:
+            before = [end] if node_of(event.step) in last else [end, *undoing]
             ended = _ended_at(logs, subjects.key_of("o", event.child))
-            assert ended < min([end, *undoing]), f"{key.name} did not wait for {event.child} of {event.step}"
+            assert ended < min(before), f"{key.name} did not wait for {event.child} of {event.step}"
 
 
 def _ended_at(logs: Logs, key: EntityKey) -> int:
@@ -215,6 +246,20 @@ def _ended_at(logs: Logs, key: EntityKey) -> int:
     seq, end = next((s, e) for s, e in logs[key] if isinstance(e, ev.TERMINAL_RUN))
     following = getattr(end, "continued_as", "")
     return _ended_at(logs, subjects.key_of("o", following)) if following else seq
+
+
+def check_detached(logs: Logs, key: EntityKey) -> None:
+    """A detached run is started once, and is nobody's child."""
+    definition = submitted_in(logs[key]).definition
+    nodes = {node["id"]: node.get("config", {}) for node in definition["dag"]["nodes"]}
+    for _, event in logs[key]:
+        done = isinstance(event, ev.StepResolved) and event.status == "completed"
+        if done and nodes[node_of(event.step)].get("detached"):
+            started = logs[subjects.key_of("o", event.output.value["run"])]
+            first = submitted_in(started)
+            assert (first.parent, first.lanes_above) == (None, ())
+            assert first.origin == ev.OriginRef(key.name, "detached", event.step)
+            assert not any(isinstance(e, ev.RunCancelRequested) for _, e in started), "a detached run was cancelled"
 
 
 def check_continued(logs: Logs, key: EntityKey) -> None:

@@ -67,6 +67,16 @@ def ended(name: str, status: str, after: list[str], condition: str = "true") -> 
     return {"id": name, "type": "end", "config": config, "depends_on": after, "condition": condition}
 
 
+def at_end(node: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the node as one that runs when the run ends; None for a type that can't be there."""
+    if node["type"] in {"signal", "approval"}:
+        return None
+    node.pop("compensate_with", None)
+    if node["policy"].get("on_unknown") == "ask":
+        node["policy"]["on_unknown"] = "retry"
+    return {**node, "finally": True}
+
+
 def subworkflows() -> dict[str, Any]:
     """Definitions that a run may start, by reference."""
     return {"child": child_definition(), "again": again_definition(), "nested": nested_definition(),
@@ -120,6 +130,8 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
             node["config"]["delay_ms"] = 50
     elif kind == "subworkflow":
         node["config"] = sub
+        if "timeout_ms" not in policy and "compensate_with" not in node and draw(st.integers(0, 2)) == 0:
+            node["config"] = {**sub, "detached": True}
     elif kind == "wait":
         node["config"] = {"duration": draw(st.sampled_from(["5ms", "2s"]))}
     elif kind == "signal":
@@ -202,6 +214,11 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.integers(0, 3)) == 0:
         status = draw(st.sampled_from(["completed", "failed", "cancelled"]))
         listed.insert(draw(st.integers(0, count)), ended("stop", status, draw(st.sampled_from([[], ["n0"]]))))
+    if draw(st.integers(0, 2)) == 0:
+        last = [node for name in ("z0", "z1") if (node := at_end(draw(nodes(name)))) is not None]
+        if len(last) > 1 and draw(st.booleans()):
+            last[1]["depends_on"] = ["z0"]
+        listed += last
     found: dict[str, Any] = {"name": "w", "inputs": {"go": {"type": "boolean", "default": True}},
                              "dag": {"nodes": listed, "edges": edges}}  # fmt: skip
     return found

@@ -28,7 +28,9 @@ STEPS = (
     ev.StepSkipped, ev.StepTimedOut, ev.TimerSet, ev.StepsReset,
 )  # fmt: skip
 ALWAYS = 1 << 30
-RUNS = (ev.RunStarted, ev.RunWaiting, ev.RunCompensating, ev.RunCancelling, ev.RunCompleted, ev.RunPaused)
+RUNS = (
+    ev.RunStarted, ev.RunWaiting, ev.RunCompensating, ev.RunCancelling, ev.RunFinishing, ev.RunCompleted, ev.RunPaused,
+)  # fmt: skip
 
 
 class Faulty(World):
@@ -77,7 +79,7 @@ def planted(kind: type[ev.Event], step: str, times: int = ALWAYS) -> Iterator[No
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
 @given(
     workflows(), st.integers(0, 2**32), st.sampled_from([-1, -1, 9]), st.sampled_from(STEPS),
-    st.sampled_from(["n0", "n1", "n2", "n1:undo", "n0[1]"]), st.sampled_from([1, 3, ALWAYS]),
+    st.sampled_from(["n0", "n1", "n2", "n1:undo", "n0[1]", "z0"]), st.sampled_from([1, 3, ALWAYS]),
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_engine_01_a_run_ends_once_whatever_step_the_engine_fails_at(

@@ -140,6 +140,9 @@ SOON = {
     "locks_in_any_order": 309,
     "lock_given_back_too_soon": 21,
     "worker_goes_on_under_the_lock": 501,
+    "ends_without_last_nodes": 23,
+    "last_failure_ignored": 39,
+    "detached_is_a_child": 23,
 }
 
 

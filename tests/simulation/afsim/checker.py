@@ -140,7 +140,7 @@ def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> Non
     if missing:
         world.fail(f"{key.name}: nobody has set the timer {missing[0]}")
     kept = [name for name, step in state.steps.items() if step.status is StepStatus.QUEUED and step.granted]
-    if kept and state.pause_requested and not state.cancel_requested:
+    if kept and state.pause_requested and not state.cancel_requested and state.finishing is None:
         world.fail(f"{key.name} is paused and keeps the slots of {kept}")
     window = engine.memory.pools._window._steps.get(key, {})
     active = {name for name, step in state.steps.items() if is_attempt(step)}

@@ -9,14 +9,17 @@ from agentflow_common.runs.state import ACTIVE, OPEN, RunState, StepStatus, node
 
 def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
     """Timers that the definition asks for and the state lacks. nodes: of the plan, by id."""
-    if state.pause_requested or state.cancel_requested or state.ending is not None or state.status.terminal:
+    at_end = state.finishing is not None
+    if state.status.terminal or state.finally_over or (at_end and state.cancel_forced):
         return []
-    asked: list[str] = []
-    if state.deadline_ms is not None and not state.deadline_passed:
+    if not at_end and (state.pause_requested or state.cancel_requested or state.ending is not None):
+        return []
+    asked: list[str] = ["finally"] if at_end else []
+    if not at_end and state.deadline_ms is not None and not state.deadline_passed:
         asked.append("deadline")
     for key, step in state.steps.items():
         node = nodes[node_of(key)]
-        if step.status not in OPEN or step.due or step.expired:
+        if step.status not in OPEN or step.due or step.expired or node.at_end is not at_end:
             continue
         part = parent_of(key) is not None
         if node.policy.total_timeout_ms is not None and not part:

@@ -15,7 +15,16 @@ from agentflow_scheduler.engine import append, pools
 from agentflow_scheduler.runs import back_edges, continuation, ending, machine, saga
 from agentflow_scheduler.runs import decisions as run_decisions
 from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.steps import advance, attempts, expansion, joins, lane_slots, subworkflows, waits
+from agentflow_scheduler.runs.steps import (
+    advance,
+    attempts,
+    expansion,
+    finally_nodes,
+    joins,
+    lane_slots,
+    subworkflows,
+    waits,
+)
 from agentflow_scheduler.shards import recovery
 
 Change = tuple[Any, Any, Any]
@@ -107,6 +116,30 @@ def beside_the_end() -> list[Change]:
 def losers_go_on() -> list[Change]:
     """What a join started without goes on."""
     return [(joins, "_close_losers", lambda _at: None)]
+
+
+def ends_without_last_nodes() -> list[Change]:
+    """A run that was compensated ends without its nodes with `finally: true`."""
+    real = finally_nodes.are_due
+    return [(finally_nodes, "are_due", lambda run: real(run) and run.state.ending is None)]
+
+
+def last_failure_ignored() -> list[Change]:
+    """A run completes though one of its nodes at the end has failed."""
+    return [(finally_nodes, "_failure", lambda _run: None)]
+
+
+def detached_is_a_child() -> list[Change]:
+    """A detached run has the run that started it as its parent."""
+    real = subworkflows.submit
+
+    def submit(run: Any, out: Any, name: str, inputs: Any, **fields: Any) -> None:
+        origin = fields.get("origin")
+        if origin is not None and origin.kind == "detached":
+            fields["parent"] = ev.ParentRef(origin.run, origin.step, 1)
+        real(run, out, name, inputs, **fields)
+
+    return [(subworkflows, "submit", submit)]
 
 
 def concurrency_ignored() -> list[Change]:
@@ -307,4 +340,6 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
     undone_before_children, ended_before_children, late_effects_forgotten, goes_on_beside_others,
     end_forgotten, beside_the_end, losers_go_on, barrier_stays_open, sent_to_the_node,
+    ends_without_last_nodes, last_failure_ignored,
+    detached_is_a_child,
 )  # fmt: skip

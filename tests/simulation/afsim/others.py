@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from afsim import rich
+from afsim.detached import check_detached
 from afsim.people import SCHEDULE
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -134,6 +135,7 @@ def check_families(world: World, logs: dict[EntityKey, Log]) -> None:
         _check_told(world, key, state, logs)
         _check_left(world, key, logs)
         _check_undone_first(world, key, logs)
+        check_detached(world, key, logs)
         _check_overtaken(world, key, logs)
         if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
             world.fail(f"{key.name} goes on as {state.continued_as}, which nobody submitted")
@@ -182,10 +184,10 @@ def _check_undone_first(world: World, key: EntityKey, logs: dict[EntityKey, Log]
     end = next((m.seq for m, e in logs[key] if isinstance(e, ev.TERMINAL_RUN)), None)
     if end is None or any(isinstance(e, ev.RunCancelRequested) and e.force for _, e in logs[key]):
         return
-    for _, event in logs[key]:
+    for message, event in logs[key]:
         if isinstance(event, ev.StepWaiting) and event.child:
             ended = _ended_at(subjects.key_of("o", event.child), logs)
-            if ended is None or ended > min([end, *own]):
+            if ended is None or ended > min([end, *(seq for seq in own if seq > message.seq)]):
                 world.fail(f"{key.name} did not wait until {event.child} of {event.step} had undone its steps")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing, joins, locks, maps, run_lanes
+from afsim import early, failing, finals, joins, locks, maps, run_lanes
 from afsim.sends import Sends
 from afsim.workload import mark
 from agentflow_common import events as ev
@@ -37,7 +37,8 @@ DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStat
            StepStatus.OUTCOME_UNKNOWN}  # fmt: skip
 _ATTEMPTS = (ev.StepScheduled, ev.StepQueued, ev.StepWaiting)
 _BEGINS = (*_ATTEMPTS, ev.StepExpanded, ev.StepIterated, ev.StepSkipped)
-_AFTER_CANCEL = (ev.RunStarted, ev.RunCancelling, ev.RunCancelled, ev.RunCompensating, ev.StepCancelled, ev.TimerSet)
+_AFTER_CANCEL = (ev.RunStarted, ev.RunCancelling, ev.RunCancelled, ev.RunCompensating, ev.RunFinishing,
+                 ev.StepCancelled, ev.TimerSet)  # fmt: skip
 _NOBODY = StepState()
 
 
@@ -151,9 +152,12 @@ class Rules(RunFold):
         name = ev.event_type(event)
         timer = isinstance(event, ev.TimerSet)
         deadline = timer and event.kind == "deadline"  # type: ignore[attr-defined]
-        if state.ending is not None:
+        if state.finishing is not None:
+            finals.check_decision(self, state, event, key)
+        elif state.ending is not None:
             named = isinstance(event, ev.RunCompensating) and state.ending.children and not event.children
-            if key and not key.endswith(UNDO) and not (named or isinstance(event, ev.TERMINAL_RUN)):
+            ends = isinstance(event, (*ev.TERMINAL_RUN, ev.RunFinishing))
+            if key and not key.endswith(UNDO) and not (named or ends):
                 self.fail(f"{name} of {key} while the run is compensated")
         elif state.cancel_requested:
             if not isinstance(event, _AFTER_CANCEL) or (timer and key):
@@ -180,22 +184,19 @@ class Rules(RunFold):
         run_lanes.check_begin(self, state, key)
         locks.check_begin(self, state, event, key)
         if key.endswith(UNDO):
-            ending = state.ending
-            if ending is None or key.removesuffix(UNDO) not in ending.steps:
-                self.fail(f"{key} began though the run is not compensated")
-                return
-            for earlier in ending.steps[: ending.steps.index(key.removesuffix(UNDO))]:
-                if state.steps.get(undo_key(earlier), _NOBODY).status not in DECIDED:
-                    self.fail(f"{key} began before {undo_key(earlier)} was over")
+            self._begins_to_undo(state, key)
             return
-        early.check_begins(self, state, key)
+        if finals.is_last(self, key):
+            finals.check_begins(self, state, key)
+        else:
+            early.check_begins(self, state, key)
         parent = parent_of(key)
         if parent is not None:
             if state.steps.get(parent, _NOBODY).status is not StepStatus.RUNNING:
                 self.fail(f"{key} began though {parent} is not under way")
             self._concurrency(state, parent, key, step)
             maps.check_item(self, event, key)
-        elif state.superstep:
+        elif state.superstep and not finals.is_last(self, key):
             if key not in state.active:
                 self.fail(f"{key} began out of its superstep")
         elif step.status is StepStatus.PENDING and joins.is_met(self, state, node_of(key)):
@@ -204,6 +205,15 @@ class Rules(RunFold):
             for source, _ in self.sources[node_of(key)]:
                 if not self._settled(state.steps.get(current_key(state, source)), source):
                     self.fail(f"{key} began before {source} was decided")
+
+    def _begins_to_undo(self, state: RunState, key: str) -> None:
+        ending = state.ending
+        if ending is None or key.removesuffix(UNDO) not in ending.steps:
+            self.fail(f"{key} began though the run is not compensated")
+            return
+        for earlier in ending.steps[: ending.steps.index(key.removesuffix(UNDO))]:
+            if state.steps.get(undo_key(earlier), _NOBODY).status not in DECIDED:
+                self.fail(f"{key} began before {undo_key(earlier)} was over")
 
     def _concurrency(self, state: RunState, parent: str, key: str, step: StepState) -> None:
         bound = getattr(self.nodes[node_of(parent)].config, "concurrency", None)
@@ -346,6 +356,7 @@ class Rules(RunFold):
         open_steps = [key for key, step in state.steps.items() if step.status in OPEN]
         if open_steps:
             self.fail(f"the run ended while {', '.join(open_steps[:4])} were under way")
+        finals.check_end(self, state, event)
         if isinstance(event, ev.RunCompleted):
             if end := early.end_of(self, state):
                 early.check_completed(self, state, event, end)
@@ -361,7 +372,8 @@ class Rules(RunFold):
             self.fail(f"it says that {sorted(event.compensated)} are compensated, {sorted(undone - half)} are")
         if not effects <= {*event.compensated, *event.uncompensated}:
             self.fail(f"{sorted(effects)} took effect, and the end does not tell what became of them")
-        if effects and state.ending is None and not state.cancel_forced:
+        at_end = state.finishing is not None and state.finishing.status == "completed"  # it failed after its work
+        if effects and state.ending is None and not (at_end or state.cancel_forced):
             self.fail(f"{sorted(effects)} took effect and were not compensated")
 
     def _complete(self, state: RunState) -> None:

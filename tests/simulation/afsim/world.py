@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, joins, locks, maps, rich, run_lanes, sends, workload
+from afsim import checker, detached, finals, joins, locks, maps, rich, run_lanes, sends, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -35,6 +35,10 @@ SETTLE_S = 240.0  # virtual seconds of peace within which everything must end
 QUIET_S = 14.0  # and then nothing may happen any more, late deliveries included
 SLOTS = ("scheduler-a", "scheduler-b", "worker-a", "worker-b")
 CONCURRENCY = 6
+CHANGES = (
+    maps.with_items, joins.with_races, sends.with_sends, detached.with_detached, finals.with_last_nodes,
+    run_lanes.with_lane, locks.with_locks,
+)  # fmt: skip
 
 
 class World:
@@ -171,13 +175,7 @@ class World:
 
     def _submit_rich(self, index: int) -> None:
         made = twisted(rich.definition(self.rng), 0.12)
-        for changed in (
-            maps.with_items,
-            joins.with_races,
-            sends.with_sends,
-            run_lanes.with_lane,
-            locks.with_locks,
-        ):  # each draws by itself
+        for changed in CHANGES:  # each draws by itself
             made = changed(self.seed, index, made)
         found = parse_dict(made)
         key = subjects.key_of("o", f"run_{index}")

@@ -236,6 +236,8 @@ def test_the_view_follows_a_worker_that_goes_on_with_the_next_step() -> None:
     failed = event("run.failed", error={"type": "full"}, compensated=["a", "b"], uncompensated=["c"])
     assert line(failed, view.submitted_ms).endswith("full  undone: a, b  not undone: c")
     assert line(event("run.compensating", steps=["b", "a"]), view.submitted_ms).endswith("undoes b, a")
+    finishing = event("run.finishing", status="failed")
+    assert line(finishing, view.submitted_ms).endswith("ends as failed after its last nodes")
     view.event(event("step.completed", "count", 1, duration_ms=3))
     assert (count.status, count.duration_ms) == ("completed", 3)
 

@@ -78,6 +78,7 @@ RUN_CASES: list[tuple[ev.Event, RunStatus | None]] = [
     (ev.RunResumed(**BASE), R.RUNNING),
     (ev.RunCancelling(**BASE), None),
     (ev.RunCompensating(**BASE, status="failed", steps=("a",)), R.RUNNING),
+    (ev.RunFinishing(**BASE, status="failed", error=ERROR), R.RUNNING),
     (ev.RunCompleted(**BASE), R.COMPLETED),
     (ev.RunFailed(**BASE, error=ERROR), R.FAILED),
     (ev.RunCancelled(**BASE), R.CANCELLED),

@@ -169,6 +169,13 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .edge("check", "pay", condition="!check.output.ok", max_iterations=4)
         .continue_as_new("next", items="{{items}}")
         .depends_on("check")
+        .subworkflow("free", "other@2")
+        .detached()
+        .map("many", body.subworkflow("other@2"), over=[1])
+        .detached()
+        .function("sweep", "f")
+        .at_end()
+        .finally_limit(seconds=90)
         .end("stop", status="failed", error_type="refused", message="{{items}}")
         .condition("items == []")
         .validate()
@@ -190,6 +197,8 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert pay.compensate_with.retry.max_attempts == 9
     assert definition.dag.edges[-2].max_iterations == 4
     assert nodes["first"].join == "any"
+    assert (nodes["free"].config.detached, nodes["many"].config.body.config.detached) == (True, True)
+    assert (nodes["sweep"].at_end, definition.finally_ms) == (True, 90_000)
     stop = nodes["stop"].config
     assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")
     assert [(lock.key, lock.nodes) for lock in definition.lock] == [("{{org}}-pay", ("pay", "check"))]

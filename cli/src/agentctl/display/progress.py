@@ -237,6 +237,7 @@ _FACTS: Final[dict[str, Callable[[Body], Iterable[str]]]] = {
     "run.queued": lambda body: [f"for a slot of {body.get('lane', '')}"],
     "run.locking": lambda body: [f"for {body['lane']}" if body.get("lane") else ""],
     "run.unlocked": lambda body: [str(body.get("lane", ""))],
+    "run.finishing": lambda body: [f"ends as {body.get('status', '')} after its last nodes"],
     "run.completed": lambda body: [f"goes on as {body['continued_as']}" if body.get("continued_as") else ""],
 }  # fmt: skip
 

@@ -91,8 +91,9 @@ def order_dependencies(
     locked = {name for lock in definition.lock for name in lock.nodes}
     # all locks are taken at once, so every node under a lock waits for what any key reads
     keys = [name for lock in definition.lock for name in referenced_steps(lock.key, sources) if name in sources]
+    last = {node.id for node in definition.dag.nodes if node.at_end}
     for node in definition.dag.nodes:
-        if definition.graph is not None:
+        if definition.graph is not None and not node.at_end:
             reads[node.id] = []
             continue
         into = sources[node.id]
@@ -101,6 +102,8 @@ def order_dependencies(
         if node.id in locked:
             names += keys
         names = [n for n in dict.fromkeys(names) if n not in direct and n != node.id]
+        if node.at_end:  # all the others are over when it begins
+            names = [n for n in names if n in last]
         for body, _ in inside:
             if node.id in body:
                 later = reachable([node.id], turned({name: [s for s, _ in sources[name]] for name in body}))

@@ -195,6 +195,7 @@ def _short_node(defs: Schema) -> Schema:
     calls = {kind: {**configs[kind][field], "description": _CALLS[kind]} for kind, (_, field, _) in WORKS.items()}
     extra = {name: configs["prompt"][name] for name in ("parallel", "for_each", *LLM_FIELDS)}
     extra["reveal"] = configs["tool"]["reveal"]
+    extra["detached"] = configs["workflow"]["detached"]
     args = {
         "type": "object",
         "description": "The arguments, by name. Without `args` the node is given the shared state.",
@@ -212,7 +213,11 @@ def _short_node(defs: Schema) -> Schema:
             **{name: value for name, value in own.items() if name != "name"},
         },
         "oneOf": [{"required": [kind]} for kind in kinds],
-        "dependentRequired": {**{name: ["prompt"] for name in LLM_FIELDS}, "reveal": ["tool"]},
+        "dependentRequired": {
+            **{name: ["prompt"] for name in LLM_FIELDS},
+            "reveal": ["tool"],
+            "detached": ["workflow"],
+        },
         "dependentSchemas": dict.fromkeys(("args", "parallel", "for_each"), with_call),
         "additionalProperties": False,
     }

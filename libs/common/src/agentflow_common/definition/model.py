@@ -115,6 +115,9 @@ class Definition(Model):
     deadline_ms: Duration | None = Field(None, examples=["1h"])
     """The limit for the whole run, from its submission."""
 
+    finally_ms: Duration = Field(600_000, examples=["10m"])
+    """The limit for all nodes with `finally: true` together; what still runs then is closed."""
+
     run_lane: RunLaneField = Field(None, examples=["{{customer}}", {"key": "{{customer}}", "limit": 2}])
     """A keyed lane that every run takes a slot of before its first step, and gives back at its end."""
 

@@ -112,8 +112,8 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
     """A timer was set."""
 
     timer: str
-    # `retry`, `step_timeout`, `step_total`, `heartbeat`, `wait`, `expire`, `escalate`, `grace`, `children` or
-    # `deadline`
+    # `retry`, `step_timeout`, `step_total`, `heartbeat`, `wait`, `expire`, `escalate`, `grace`, `children`,
+    # `deadline` or `finally`
     kind: str
     fire_at: int  # ms since the epoch
     step: str = ""
@@ -237,6 +237,18 @@ class RunCompensating(Decision, frozen=True, tag="run.compensating"):
     # steps whose subworkflows undo first what they did; a second event names the run's own steps once these
     # have ended
     children: tuple[str, ...] = ()
+
+
+class RunFinishing(Decision, frozen=True, tag="run.finishing"):
+    """It is decided how the run ends. Before its last event, its nodes with `finally: true` run."""
+
+    status: str  # `completed`, `failed` or `cancelled`
+    output: Payload = Payload()
+    error: StepError | None = None
+    step: str = ""  # the step that failed the run
+    reason: str = ""
+    compensated: tuple[str, ...] = ()
+    uncompensated: tuple[str, ...] = ()
 
 
 class RunCompleted(Decision, frozen=True, tag="run.completed"):

@@ -21,8 +21,8 @@ class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a run comes from."""
 
     run: str
-    kind: str  # `fork`, `retry`, `continue` or `schedule`
-    step: str = ""  # where it was forked
+    kind: str  # `fork`, `retry`, `continue`, `schedule` or `detached`
+    step: str = ""  # where it was forked, or which step started it
     idle: int = 0  # so many runs in a row went on as a new one without doing anything
 
 
@@ -55,7 +55,7 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     submitted_by: str = ""
     redactions: dict[str, int] = {}
     parent: ParentRef | None = None  # the step that started this run as a subworkflow
-    origin: OriginRef | None = None  # the run that this one was forked from or continues
+    origin: OriginRef | None = None  # the run that this one was forked from or continues, or that started it
     # `{step key: StepState}` of the origin's steps that are not run again (runs/fork.py), always in line
     seed: Payload = Payload()
     definitions: dict[str, dict[str, Any]] = {}  # pinned definitions of subworkflows by reference

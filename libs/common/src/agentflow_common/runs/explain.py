@@ -61,8 +61,8 @@ def explain(state: RunState, definition: Definition, around: Surroundings) -> Ex
 
 
 def _summary(state: RunState, around: Surroundings) -> str:
-    if state.ending is not None:
-        return _ending(state, state.ending)
+    if state.finishing is not None or state.ending is not None:
+        return _ending(state, state.ending, around)
     if state.cancel_requested:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
         left = f"; what still runs is closed {in_time(min(ends), around.now_ms)}" if ends else ""
@@ -85,9 +85,13 @@ def _summary(state: RunState, around: Surroundings) -> str:
     return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
 
 
-def _ending(state: RunState, ending: Ending) -> str:
-    if not (ending.children and state.undoing):
-        return f"the run will be {ending.status} once its steps are compensated"
+def _ending(state: RunState, ending: Ending | None, around: Surroundings) -> str:
+    if state.finishing is not None:
+        timer = state.timers.get(timer_ids.FINALLY)
+        bound = f", at the latest {in_time(timer.fire_at, around.now_ms)}" if timer else ""
+        return f"the run will be {state.finishing.status} once its nodes with `finally: true` have ended{bound}"
+    if ending is None or not (ending.children and state.undoing):
+        return f"the run will be {ending.status if ending else 'over'} once its steps are compensated"
     count = len(state.undoing)
     first = "the subworkflow undoes" if count == 1 else f"the {count:,} subworkflows undo"
     return f"the run waits until {first} what was done; then it undoes its own steps and ends as {ending.status}"
@@ -95,7 +99,7 @@ def _ending(state: RunState, ending: Ending) -> str:
 
 def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
     """Returns (kind, text) of what keeps any step from being offered, or None."""
-    if state.pause_requested:
+    if state.pause_requested and state.finishing is None:
         return "paused_run", "the run is paused"
     if around.workflow_paused is not None:
         return "paused_workflow", f"the workflow {state.workflow} is paused"
@@ -112,14 +116,18 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
     waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
     locked = {name for lock in definition.lock for name in lock.nodes}
-    over = state.ending is not None or ended_by(state, [name for name, node in nodes.items() if node.type == "end"])
+    ends = [name for name, node in nodes.items() if node.type == "end"]
+    over = state.ending is not None or ended_by(state, ends)
     for key, node in [(key, node) for name, node in nodes.items() for key in present_keys(state, name)]:
         step = state.steps.get(key)
         if step is not None and step.status is not StepStatus.PENDING:
             continue
-        if over or (definition.graph is not None and key not in state.active):
+        if node.at_end is (state.finishing is None) or state.finally_over:
             continue
-        before = waits[node.id] if definition.graph is None else []  # the nodes of a superstep do not wait
+        if not node.at_end and (over or (definition.graph is not None and key not in state.active)):
+            continue
+        waits_here = definition.graph is None or node.at_end  # an active node of a graph does not wait for others
+        before = waits[node.id] if waits_here else []
         waiting = _join(state, key, node, before, around) or _pending(state, key, before, around)
         if waiting.kind == "scheduler" and node.id in locked:
             waiting = for_lock(key, state, around) or waiting

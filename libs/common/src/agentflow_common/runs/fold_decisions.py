@@ -12,7 +12,16 @@ from agentflow_common.events import StepError
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.fold_facts import drop_timers
-from agentflow_common.runs.state import Ending, Locks, RunState, RunStatus, StepState, StepStatus, undoing_key
+from agentflow_common.runs.state import (
+    Ending,
+    Finishing,
+    Locks,
+    RunState,
+    RunStatus,
+    StepState,
+    StepStatus,
+    undoing_key,
+)
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -239,6 +248,13 @@ def _run_compensating(state: RunState, event: ev.RunCompensating) -> None:
     state.status = RunStatus.RUNNING
 
 
+def _run_finishing(state: RunState, event: ev.RunFinishing) -> None:
+    state.finishing = Finishing(
+        event.status, event.output, event.error, event.step, event.reason, event.compensated, event.uncompensated
+    )
+    state.status = RunStatus.RUNNING
+
+
 def _end(state: RunState, status: RunStatus, ts: int) -> None:
     state.status = status
     state.finished_at = ts
@@ -287,6 +303,7 @@ DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.RunResumed: _run_resumed,
     ev.RunCancelling: _run_cancelling,
     ev.RunCompensating: _run_compensating,
+    ev.RunFinishing: _run_finishing,
     ev.RunCompleted: _run_completed,
     ev.RunFailed: _run_failed,
     ev.RunCancelled: _run_cancelled,

@@ -83,7 +83,8 @@ def _approval(state: RunState, event: ev.ApprovalGiven) -> None:
 
 def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
     step = _current(state, event.step, event.attempt, (StepStatus.OUTCOME_UNKNOWN,))
-    if step is None or state.ending is not None or not asks(state, event.step):
+    over = state.ending is not None or state.finishing is not None
+    if step is None or over or not asks(state, event.step):
         return
     step.finished_at = event.ts
     if event.outcome == "completed":
@@ -291,6 +292,8 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         state.cancel_grace_ms = 0
     elif timer.kind == "children":
         state.patience_over = True
+    elif timer.kind == "finally":
+        state.finally_over = True
     else:
         step = state.steps.get(timer.step)
         if step is not None and (step.attempt == timer.attempt or timer.kind == "step_total"):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import hints
-from agentflow_common.definition.dependencies import dependencies, waits_for
+from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
@@ -23,6 +23,7 @@ from agentflow_common.errors import InvalidError, NotFoundError, Problem, Termin
 from agentflow_common.events import SeedPosition
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
+from agentflow_common.runs.races import without_open_races
 from agentflow_common.runs.state import (
     DONE,
     SETTLED,
@@ -79,6 +80,9 @@ def check_step(state: RunState, definition: Definition, at: str) -> str:
     Raises NotFoundError for a key that is not a step of the run, or has not begun in it.
     """
     node = node_of(at)
+    if node in _last(definition):
+        text = f"{at!r} runs when the run ends, so it runs again in every fork"
+        raise InvalidError.at("at", text, "fork at another step")
     known = [item.id for item in definition.dag.nodes]
     if node not in known:
         hint = hints.did_you_mean(node, known, f"its steps are {', '.join(known[:12])}", most=3, cutoff=0.5)
@@ -160,7 +164,7 @@ def _parts(state: RunState, definition: Definition, whole: str, at: str) -> dict
 
 def _fork(state: RunState, before: RunState, definition: Definition, at: str) -> Seed:
     node = node_of(at)
-    lost = leads_to(definition, _undone(state))
+    lost = leads_to(definition, _undone(state)) | _last(definition)
     kept = _kept(before, definition, lost) if has_visits(definition) else {}
     reach = leads_to(definition, [node])
     if definition.graph is not None:
@@ -170,7 +174,7 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
-    kept = _without_open_races(definition, kept)
+    kept = without_open_races(definition, kept)
     visits = _as_before(state.visits, before.visits, reach)
     return Seed(kept, SeedPosition(visits, _as_before(state.taken, before.taken, reach)), frozenset(reach))
 
@@ -193,7 +197,7 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
     if definition.graph is not None and redone:
         _check_repeated(state, definition, {}, set())
         return _anew(definition)
-    lost = leads_to(definition, redone) | leads_to(definition, changes.nodes)
+    lost = leads_to(definition, redone) | leads_to(definition, changes.nodes) | _last(definition)
     kept = _kept(state, definition, lost)
     for key, step in state.steps.items():
         begun = (step.width >= 0 or step.iteration > 0) and key not in kept
@@ -227,6 +231,11 @@ def _undone(state: RunState) -> set[str]:
     return {node_of(key) for key in state.steps if key.endswith(UNDO)}
 
 
+def _last(definition: Definition) -> set[str]:
+    """Returns the nodes that run when a run ends. They run at the end of the new run, whatever is kept."""
+    return {node.id for node in definition.dag.nodes if node.at_end}
+
+
 def _asks(definition: Definition) -> set[str]:
     """Returns the nodes for which a person decides an unknown outcome. In the new run the person is asked again."""
     return {node.id for node in definition.dag.nodes if node.policy.on_unknown == "ask"}
@@ -239,7 +248,7 @@ def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, 
     """
     again = {
         node.id for node in definition.dag.nodes
-        if node.policy.on_unknown == "retry" or (node.policy.on_unknown is None and node.type == "llm")
+        if node.at_end or node.policy.on_unknown == "retry" or (node.policy.on_unknown is None and node.type == "llm")
     } | asked  # fmt: skip
     for key, step in state.steps.items():
         if step.status is not StepStatus.OUTCOME_UNKNOWN or key.endswith(UNDO) or undo_key(key) in state.steps:
@@ -279,27 +288,13 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
             or (step.status is StepStatus.OUTCOME_UNKNOWN and node in asks)
         ):
             kept[key] = step
-    kept = _without_open_races(definition, kept)
+    kept = without_open_races(definition, kept)
     for key, step in state.steps.items():
         parent = parent_of(key)
         over = step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN
         if parent in kept and over and undo_key(key) not in state.steps:
             kept[key] = step
     return kept
-
-
-def _without_open_races(definition: Definition, kept: dict[str, StepState]) -> dict[str, StepState]:
-    """Returns the kept steps without those that lost to a join, unless what the join started by is kept too."""
-    joins = [node for node in definition.dag.nodes if node.join != "all"]
-    if not joins:
-        return kept
-    sources = dependencies(definition)
-    over: set[str] = set()
-    for node in joins:
-        completed = sum(name in kept and kept[name].status is StepStatus.COMPLETED for name, _ in sources[node.id])
-        if completed >= (1 if node.join == "any" else node.join):
-            over.add(node.id)
-    return {key: step for key, step in kept.items() if not step.lost_to or step.lost_to in over}
 
 
 def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:

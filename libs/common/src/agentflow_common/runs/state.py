@@ -136,6 +136,18 @@ class Locks(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: StepError | None = None  # why it may not wait
 
 
+class Finishing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a run will end once its nodes with `finally: true` are over; see RunFinishing."""
+
+    status: str
+    output: Payload = Payload()
+    error: StepError | None = None
+    step: str = ""
+    reason: str = ""
+    compensated: tuple[str, ...] = ()
+    uncompensated: tuple[str, ...] = ()
+
+
 class RunState(msgspec.Struct, omit_defaults=True):
     """Everything that the log states about a run."""
 
@@ -199,6 +211,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
     slot_refused: StepError | None = None  # why it gets none
     lanes_above: tuple[str, ...] = ()  # run lanes whose slots, and locks which, the runs above have
     locks: Locks | None = None  # None: it has not taken any
+    finishing: Finishing | None = None  # how it ends: its nodes with `finally: true` run now
+    finally_over: bool = False  # these nodes have run as long as they may
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)

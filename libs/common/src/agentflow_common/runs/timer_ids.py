@@ -10,6 +10,7 @@ from typing import Final
 
 DEADLINE: Final = "deadline"  # the end of the run's time
 CHILDREN: Final = "children"  # the end of the wait for subworkflows that undo what they did
+FINALLY: Final = "finally"  # the end of the time of the nodes with `finally: true`
 
 
 def grace(grace_ms: int) -> str:

@@ -71,7 +71,9 @@ STEP: Final[Mapping[type[ev.Event], Transition[StepStatus]]] = {
     # Decisions: the step or its attempt ends.
     ev.StepSkipped: Transition(frozenset({S.PENDING, S.RETRYING}), (S.SKIPPED,)),  # RETRYING: an item of a fork
     ev.StepJoined: Transition(frozenset({S.RUNNING}), (S.COMPLETED, S.FAILED)),
-    ev.StepResolved: Transition(frozenset({S.PENDING, S.RUNNING, S.WAITING}), (S.COMPLETED, S.FAILED)),
+    ev.StepResolved: Transition(  # RETRYING: a part that starts a detached run, in the retry of a run
+        frozenset({S.PENDING, S.RUNNING, S.WAITING, S.RETRYING}), (S.COMPLETED, S.FAILED)
+    ),
     ev.StepTimedOut: Transition(OPEN, (S.FAILED,)),
     ev.StepCancelled: Transition(OPEN | {S.OUTCOME_UNKNOWN}, (S.CANCELLED,)),
     ev.StepUndecidable: Transition(frozenset(S) - {S.COMPLETED, S.SKIPPED}, (S.FAILED,)),
@@ -116,6 +118,7 @@ RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     ev.RunResumed: Transition(frozenset({R.WAITING, R.PAUSED}), (R.RUNNING,)),
     ev.RunCancelling: Transition(_UNDER_WAY),
     ev.RunCompensating: Transition(_UNDER_WAY, (R.RUNNING,)),
+    ev.RunFinishing: Transition(_UNDER_WAY, (R.RUNNING,)),
     ev.RunCompleted: Transition(frozenset({R.RUNNING, R.WAITING}), (R.COMPLETED,)),
     ev.RunFailed: Transition(_UNDER_WAY | {R.PENDING}, (R.FAILED,)),  # PENDING: the engine can't even start it
     ev.RunCancelled: Transition(_UNDER_WAY, (R.CANCELLED,)),

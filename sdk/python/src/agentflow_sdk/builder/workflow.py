@@ -31,6 +31,7 @@ class Workflow(Modifiers):
         self._version = 1
         self._description = description
         self._deadline_ms: int | None = None
+        self._finally_ms: int | None = None
         self._run_lane: dict[str, Any] | None = None
         self._locks: list[dict[str, Any]] = []
         self._inputs: dict[str, dict[str, Any]] = {}
@@ -75,6 +76,21 @@ class Workflow(Modifiers):
             InvalidArgumentError: The duration is not above 0.
         """
         self._deadline_ms = milliseconds(seconds, "deadline")
+        return self
+
+    def finally_limit(self, *, seconds: float) -> Self:
+        """Limits all nodes that run at the end, together.
+
+        Args:
+            seconds: Seconds from the moment at which everything else of the run is over.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
+        self._finally_ms = milliseconds(seconds, "finally_limit")
         return self
 
     def run_lane(
@@ -266,6 +282,8 @@ class Workflow(Modifiers):
             data["outputs"] = self._outputs
         if self._deadline_ms is not None:
             data["deadline_ms"] = self._deadline_ms
+        if self._finally_ms is not None:
+            data["finally_ms"] = self._finally_ms
         if self._run_lane is not None:
             data["run_lane"] = self._run_lane
         if self._locks:

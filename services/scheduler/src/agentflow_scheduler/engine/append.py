@@ -46,6 +46,7 @@ _ABOUT_THE_RUN: Final = (
     ev.RunUnlocked,
     ev.RunCancelling,
     ev.RunCompensating,
+    ev.RunFinishing,
 )
 
 

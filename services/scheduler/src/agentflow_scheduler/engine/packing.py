@@ -67,9 +67,12 @@ class Packer:
                 if len(msgspec.json.encode(value)) > PACK_BYTES_MIN:
                     packed[name] = await self._store(value)
             return ev.encode(msgspec.structs.replace(decision, inputs=packed))
-        if isinstance(decision, ev.RunCompleted):
+        if isinstance(decision, ev.RunCompleted | ev.RunFinishing):
             payload = await self._blobs.pack(decision.output.value, "the run's output")
-            state.output = payload
+            if isinstance(decision, ev.RunCompleted):
+                state.output = payload
+            else:
+                state.finishing = msgspec.structs.replace(state.finishing, output=payload)
             return ev.encode(msgspec.structs.replace(decision, output=payload))
         if isinstance(decision, ev.StepResolved):
             payload = await self._pack(decision.output, "the step's output")

@@ -5,6 +5,7 @@
    the step in the state.
 3. `end_early` closes what is under way. The run then completes once its subworkflows have undone their steps, or it is
    cancelled and compensated.
+4. Nodes with `finally: true` run before the last event (steps/finally_nodes.py).
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runs.state import by_reference
-from agentflow_scheduler.runs import ending, run_slots
+from agentflow_common.runs.state import Finishing, RunStatus, by_reference
+from agentflow_scheduler.runs import ending
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import at_field, fitting, gathered
-from agentflow_scheduler.runs.steps import attempts, locks, subworkflows
+from agentflow_scheduler.runs.steps import attempts
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 MESSAGE_CHARS_MAX: Final = 4096
@@ -65,20 +65,14 @@ def end_early(run: Run, out: RunDecisions) -> None:
 
 def complete(run: Run, out: RunDecisions, end: StepContext | None = None) -> None:
     """Completes the run. end: the step whose output is the run's. Raises NeedBlob."""
-    state = run.state
     try:
-        output = _output(run, out) if end is None else by_reference(end.step.output or Payload())
-        for_parent = Payload()
-        if state.parent is not None:
-            for_parent = Payload(value=fitting(out.scope.inside(output), "the run's output"))
+        output = Payload(value=_output(run, out) if end is None else by_reference(end.step.output or Payload()))
+        for_parent = ending.output_for_parent(out, output)
     except InvalidError as error:
         error = at_field("outputs", error)
         ending.fail_run(run, out, StepError(UNDECIDABLE, error.message, retryable=False), "")
         return
-    out.emit(ev.RunCompleted, output=Payload(value=output), **ending.totals(state, out.now_ms))
-    locks.give_back(state, out)
-    run_slots.give_back(state, out)
-    subworkflows.notify_parent(run, out, for_parent, None)
+    ending.finish(run, out, Finishing(str(RunStatus.COMPLETED), output), for_parent)
 
 
 def _output(run: Run, out: RunDecisions) -> Any:

@@ -6,7 +6,8 @@
    Before that the run undoes nothing and does not end. `state.undoing` lists the subworkflows that it waits for,
    however their steps were closed: by the run's end, by a map that failed, by a timeout. The wait has a bound.
 4. The steps that took effect are undone (saga.py).
-5. One last event ends the run and names what was undone and what was not. The parent gets it in the same append.
+5. Nodes with `finally: true` run (steps/finally_nodes.py).
+6. One last event ends the run and names what was undone and what was not. The parent gets it in the same append.
 
 `run.compensating` keeps how the run will end (`state.ending`) as soon as there is something to wait for. Without it a
 crash may come after some steps were closed. `resume` finds the cause again then.
@@ -26,6 +27,7 @@ from agentflow_common.runs.state import (
     ACTIVE,
     OPEN,
     Ending,
+    Finishing,
     RunState,
     RunStatus,
     StepState,
@@ -37,7 +39,8 @@ from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.saga import effective_steps, is_undone, undo_steps
-from agentflow_scheduler.runs.steps import attempts, lane_slots, locks, subworkflows
+from agentflow_scheduler.runs.scope import fitting
+from agentflow_scheduler.runs.steps import attempts, finally_nodes, lane_slots, locks, subworkflows
 from agentflow_scheduler.runs.steps.verdict import error_of, fails_run
 
 CHILDREN_MS: Final = 6 * 3_600_000  # how long a run waits for its subworkflows to undo, for each level below it
@@ -65,7 +68,8 @@ def abort_run(run: Run, out: RunDecisions, error: StepError, step: str) -> None:
     close_all(run, out, f"the run failed at {step}" if step else error.message)
     effective = effective_steps(run.state)
     done = tuple(key for key in effective if is_undone(run.state, key))
-    _end(run, out, Ending(str(RunStatus.FAILED), effective, error, step), done, undoing_steps(run.state))
+    left = (*(key for key in effective if key not in done), *undoing_steps(run.state))
+    end_as(run, out, Finishing(str(RunStatus.FAILED), Payload(), error, step, "", done, left))
 
 
 def refuse_run(run: Run, out: RunDecisions, error: StepError) -> None:
@@ -193,17 +197,33 @@ def proceed(run: Run, out: RunDecisions) -> None:
 
 def _end(run: Run, out: RunDecisions, how: Ending, compensated: tuple[str, ...], given_up: tuple[str, ...]) -> None:
     """Ends the run. given_up: steps whose subworkflows were waited for in vain."""
-    state = run.state
-    common: dict[str, Any] = {
-        **totals(state, out.now_ms),
-        "compensated": compensated,
-        "uncompensated": (*(key for key in how.steps if key not in compensated), *given_up),
-    }
-    if how.status == RunStatus.FAILED:
-        assert how.error is not None  # noqa: S101
-        out.emit(ev.RunFailed, error=how.error, step=how.step, **common)
+    left = (*(key for key in how.steps if key not in compensated), *given_up)
+    finish(run, out, Finishing(how.status, Payload(), how.error, how.step, how.reason, compensated, left))
+
+
+def finish(run: Run, out: RunDecisions, how: Finishing, for_parent: Payload | None = None) -> None:
+    """Ends the run. Its nodes with `finally: true` run before. for_parent: see `end_as`."""
+    if finally_nodes.are_due(run):
+        out.emit(ev.RunFinishing, **msgspec.structs.asdict(how))
+        run.begin_last()
     else:
-        out.emit(ev.RunCancelled, reason=how.reason, error=how.error, **common)
+        end_as(run, out, how, for_parent)
+
+
+def end_as(run: Run, out: RunDecisions, how: Finishing, for_parent: Payload | None = None) -> None:
+    """Ends the run with its last event. for_parent: the output, if it was computed before. Raises NeedBlob."""
+    state = run.state
+    if for_parent is None:
+        for_parent = output_for_parent(out, how.output)
+    common: dict[str, Any] = totals(state, out.now_ms)
+    undone = {"compensated": how.compensated, "uncompensated": how.uncompensated}
+    if how.status == RunStatus.COMPLETED:
+        out.emit(ev.RunCompleted, output=how.output, **common)
+    elif how.status == RunStatus.FAILED:
+        assert how.error is not None  # noqa: S101
+        out.emit(ev.RunFailed, error=how.error, step=how.step, **common, **undone)
+    else:
+        out.emit(ev.RunCancelled, reason=how.reason, error=how.error, **common, **undone)
     locks.give_back(state, out)
     run_slots.give_back(state, out)
     if state.cancel_forced:  # forwarded to the subworkflows that still undo
@@ -211,7 +231,15 @@ def _end(run: Run, out: RunDecisions, how: Ending, compensated: tuple[str, ...],
             step, _, attempt = key.rpartition("/")
             parent = ParentRef(state.run, step, int(attempt))
             subworkflows.send_cancel(out, state, child, parent, reason=state.cancel_reason, force=True)
-    subworkflows.notify_parent(run, out, Payload(), how.error)
+    subworkflows.notify_parent(run, out, for_parent, how.error)
+
+
+def output_for_parent(out: RunDecisions, output: Payload) -> Payload:
+    """Returns the run's output with all its values, if another run waits for it. Raises InvalidError, NeedBlob."""
+    state: RunState = out.scope.state
+    if state.parent is None or output == Payload():
+        return Payload()
+    return Payload(value=fitting(out.scope.inside(out.scope.look(output)), "the run's output"))
 
 
 def totals(state: RunState, now_ms: int) -> dict[str, int]:

@@ -51,17 +51,25 @@ def _invariants(run: Run) -> Iterator[Invariant]:
     yield from _children(run)
     yield from _slot(run)
     ends = state.status.terminal or state.ending is not None or state.cancel_requested
-    if not (ends or ended_by(state, run.plan.ends)):
+    cut = state.status.terminal or state.finally_over or state.cancel_forced
+    if not (cut if state.finishing is not None else ends or ended_by(state, run.plan.ends)):
         yield from _final_steps(run)
         yield from _beginnings(run)
         yield from _slots(run)
         yield from _locks(run)
-    elif state.cancelling and state.cancel_grace_ms and not (state.status.terminal or state.ending or run.broken):
+    elif state.cancelling and state.cancel_grace_ms and not (cut or state.finishing or state.ending or run.broken):
         children = {step.child for step in state.steps.values() if step.status is StepStatus.WAITING and step.child}
         notified = {f"{child}:{state.cancel_grace_ms}" for child in children}
         yield Invariant("cancelled_children", notified & run.cancelled_children.keys(), notified)
-    nodes = run.in_superstep if run.plan.graph else [current_key(state, name) for name in run.plan.nodes]
+    nodes = [current_key(state, name) for name, node in run.plan.nodes.items() if _is_turn(run, node)]
+    if run.plan.graph and state.finishing is None:
+        nodes = list(run.in_superstep)
     yield Invariant("undecided_count", run.undecided_count, sum(key not in run.decided for key in nodes))
+
+
+def _is_turn(run: Run, node: PlanNode) -> bool:
+    """True if a node is decided about now: one with `finally: true` at the end, and any other before."""
+    return bool(node.at_end) is (run.state.finishing is not None)
 
 
 def _statuses(run: Run) -> Iterator[Invariant]:
@@ -78,7 +86,7 @@ def _flags(run: Run) -> Iterator[Invariant]:
     state = run.state
     tops = [step for key, step in state.steps.items() if parent_of(key) is None]
     closed = any(step.status is StepStatus.CANCELLED and not step.lost_to for step in tops)
-    ends = state.status.terminal or state.ending is not None or state.cancel_requested
+    ends = state.status.terminal or state.ending or state.cancel_requested or state.finishing
     if not (closed and (ends or ended_by(state, run.plan.ends))):
         yield Invariant("ending_lost", run.ending_lost, closed)
     yield Invariant("ending_searched", run.ending_searched and not run.ending_lost, False)
@@ -107,7 +115,9 @@ def _final_steps(run: Run) -> Iterator[Invariant]:
     """Yields whether each step of the present visit or superstep is decided, and what waits for it."""
     for key, step in run.state.steps.items():
         node = run.node(key)
-        if node is None or key in run.dirty or is_undo(key) or not run.is_present(key, node) or run.is_left_over(key):
+        if node is None or not _is_turn(run, node) or key in run.dirty or is_undo(key):
+            continue
+        if not run.is_present(key, node) or run.is_left_over(key):
             continue
         yield Invariant(f"decided[{key}]", key in run.decided, _is_final(run, node, key, step))
     for key in run.decided:
@@ -115,8 +125,8 @@ def _final_steps(run: Run) -> Iterator[Invariant]:
     for name in run.loop_exits:
         is_final = current_key(run.state, name) in run.decided
         yield Invariant(f"loop_exits[{name}]", (bool(run.plan.nodes[name].back), is_final), (True, True))
-    if run.plan.graph is None:
-        for node in run.plan.nodes.values():
+    for node in run.plan.nodes.values():
+        if _is_turn(run, node) and (run.plan.graph is None or node.at_end):
             blockers = sum(not _is_counted(run, source, node.id) for source in run.plan.waits_for(node))
             yield Invariant(f"blockers_left[{node.id}]", run.blockers(node.id), blockers)
 
@@ -144,6 +154,8 @@ def _beginnings(run: Run) -> Iterator[Invariant]:
     locked: set[str] = set()
     others: set[str] = set()
     for key, node in [(key, n) for n in run.plan.nodes.values() for key in present_keys(run.state, n.id)]:
+        if not _is_turn(run, node):
+            continue
         is_due = not run.blockers(node.id) or _is_met(run, node)
         may_begin = is_due and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
         if may_begin and key not in run.dirty:

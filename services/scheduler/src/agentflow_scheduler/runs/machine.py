@@ -16,6 +16,8 @@ not over ends the turn:
 8. Superstep: when all steps of a graph's superstep are decided, the next one begins, and the steps follow again.
 9. End: a step failed the run, or it ends at an `end` node, or it continues as a new one, or it waits, or nothing is
    left and it completes.
+10. Finally: once it is decided how the run ends, its nodes with `finally: true` run, and nothing but these. Then comes
+    the last event.
 
 Each decision is folded into the state as it is taken. The decisions are returned in order, with the facts for other
 entities that go out together with them. The machine is driven by the state and not by single events. So after a crash,
@@ -35,14 +37,14 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import OPEN, RunStatus, ended_by
+from agentflow_common.runs.state import OPEN, Finishing, RunStatus, ended_by, node_of
 from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext, unbounded
 from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, StepFault
 from agentflow_scheduler.runs.graphs import supersteps
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
-from agentflow_scheduler.runs.steps import advance, lane_slots, locks
+from agentflow_scheduler.runs.steps import advance, finally_nodes, lane_slots, locks
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 
@@ -67,6 +69,14 @@ def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str]
 
 
 def _decide(run: Run, out: RunDecisions) -> None:
+    state = run.state
+    if state.finishing is None:
+        _decide_steps(run, out)
+    if state.finishing is not None and not state.status.terminal:
+        _finish(run, out, state.finishing)
+
+
+def _decide_steps(run: Run, out: RunDecisions) -> None:
     state = run.state
     if run.broken is not None and run.past_help:
         ending.abort_run(run, out, *run.broken)
@@ -164,6 +174,41 @@ def _advance(run: Run, out: RunDecisions) -> None:
         completion.complete(run, out)
 
 
+def _finish(run: Run, out: RunDecisions, how: Finishing) -> None:
+    """Runs the nodes with `finally: true`, and then ends the run."""
+    state = run.state
+    out.failure, out.end = None, ""  # they led here
+    out.scope = out.scope.within(finally_nodes.names(how))
+    error: tuple[StepError, str] | None = run.broken
+    if not (error or state.finally_over or state.cancel_forced):
+        error = _advance_last(run, out)
+        if error is None and run.undecided_count:
+            return
+    if error or state.finally_over or state.cancel_forced:  # one that has ended gives its slot back here, too
+        if error is None and state.finally_over and finally_nodes.left(run):
+            error = (finally_nodes.too_late(run), "")
+        reason = error[0].message if error else state.cancel_reason or "the run was cancelled by force"
+        ending.close_all(run, out, reason, state.cancel_forced)
+    if state.cancel_forced or not ending.waits_for_children(run, out):
+        ending.end_as(run, out, finally_nodes.end_of(run, how, error))
+
+
+def _advance_last(run: Run, out: RunDecisions) -> tuple[StepError, str] | None:
+    """Advances the nodes with `finally: true`. Returns the error of the engine that ends them, if there is one."""
+    if timer_ids.FINALLY not in run.state.timers:
+        fire_at = out.now_ms + run.plan.definition.finally_ms
+        out.emit(ev.TimerSet, timer=timer_ids.FINALLY, kind="finally", fire_at=fire_at)
+    waiting: dict[str, None] = {}
+    try:
+        _advance_steps(run, out, waiting)
+    finally:
+        run.dirty.update(waiting)
+    out.at = ""
+    if out.failure is None and run.undecided_count:
+        _emit_waiting(run, out)
+    return out.failure
+
+
 def _goes_on(run: Run, out: RunDecisions) -> bool:
     """True if something is left that the run waits for."""
     queued = run.dirty or run.loop_exits or run.continuations or run.lock_waits or run.state.undoing or out.held
@@ -197,6 +242,8 @@ def _emit_waiting(run: Run, out: RunDecisions) -> None:
     state = run.state
     idle = not (run.in_flight or run.dirty or out.held)
     waits = (*run.external_waits, *run.lock_waits)
+    if state.finishing is not None:  # an unknown outcome before the end is nothing that it waits for
+        waits = tuple(key for key in run.external_waits if node_of(key) in run.plan.last)
     if idle and state.status is RunStatus.RUNNING and waits:
         out.emit(ev.RunWaiting, steps=waits)
     elif state.status is RunStatus.WAITING and run.in_flight:

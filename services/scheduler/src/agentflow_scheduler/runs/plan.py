@@ -42,6 +42,7 @@ class PlanWork:
         self.retry = retry
         self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
         self.workflow_ref: str = getattr(work.config, "workflow", "")
+        self.detached: bool = getattr(work.config, "detached", False)
         self.state_args: bool = work.config.state_args
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
         own = f"{work.type}_args"  # of a tool or a function; they win over `inputs`
@@ -99,6 +100,7 @@ class PlanNode:
         self.priority = node.priority
         self.locks: tuple[int, ...] = ()  # the numbers of the locks around it
         self.writes = node.writes
+        self.at_end = node.at_end  # see steps/finally_nodes.py
         self.need: int = 0 if node.join == "all" else 1 if node.join == "any" else node.join  # see steps/joins.py
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
         self.for_each: str | None = getattr(node.config, "for_each", None)
@@ -186,7 +188,9 @@ class Plan:
         self.locks = [PlanLock(compile_value(lock.key, sources), lock.nodes) for lock in definition.lock]
         self.graph = definition.graph
         self.nodes: dict[str, PlanNode] = {
-            node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)
+            node.id: PlanNode(
+                node, sources[node.id] if self.graph is None or node.at_end else [], reads[node.id], sources
+            )
             for node in definition.dag.nodes
         }
         for number, lock in enumerate(self.locks):
@@ -194,7 +198,10 @@ class Plan:
                 self.nodes[name].locks += (number,)
         # How many others each node waits for, and the nodes that wait for none.
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
-        self.roots = [name for name, count in self.waits.items() if not count]
+        roots = [name for name, count in self.waits.items() if not count]
+        self.roots = [name for name in roots if not self.nodes[name].at_end]
+        self.last = tuple(node.id for node in self.nodes.values() if node.at_end)  # that run at the end
+        self.last_roots = [name for name in roots if self.nodes[name].at_end]
         self.outgoing: dict[str, list[PlanEdge]] = {}  # a graph's edges by their source
         self.barriers: dict[str, frozenset[str]] = {}  # by barrier of a graph: the nodes with an edge to it
         self.schema: Schema | None = None  # of a graph's state
@@ -210,8 +217,8 @@ class Plan:
         # Nodes that wait until the loop of a back edge is left, once for each edge that leads out of it.
         self.exits: dict[str, list[str]] = {loop.edge: [] for loop in loops}
         read = {source for node in self.nodes.values() for source in self.waits_for(node)}
-        if self.graph is None:
-            for node in self.nodes.values():
+        for node in self.nodes.values():
+            if self.graph is None or node.at_end:
                 for source in self.waits_for(node):
                     gate = self.gate(source, node.id)
                     (self.nodes[source].targets if gate is None else self.exits[gate.edge]).append(node.id)
@@ -223,7 +230,7 @@ class Plan:
         self.joins = {node.id: self._before(node.id) for node in self.nodes.values() if node.need}
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
         self.ends = tuple(node.id for node in self.nodes.values() if node.kind == "end")
-        self.sinks = [name for name in self.nodes if name not in read and name not in self.ends]
+        self.sinks = [name for name in self.nodes if name not in {*read, *self.ends, *self.last}]
 
     def gate(self, source: str, target: str) -> dependencies.Loop | None:
         """Returns the outermost loop that the edge leads out of."""

@@ -67,7 +67,7 @@ class Run(msgspec.Struct, eq=False):
     cancelled_children: dict[str, None] = {}  # `run:grace`, to which a cancel with a grace was sent
 
     # Counters.
-    undecided_count: int = 0  # nodes of the plan or of the superstep
+    undecided_count: int = 0  # nodes of the plan or of the superstep; at the end, of those with `finally: true`
     blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
     open_children: dict[str, int] = {}  # by expanded step: children that are not decided
     failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not DONE
@@ -86,7 +86,7 @@ class Run(msgspec.Struct, eq=False):
         state.definition = plan.raw
         if state.active:  # otherwise all share one, because an empty frozenset takes 216 bytes
             self.in_superstep = frozenset(state.active)
-        self.undecided_count = len(plan.nodes) if plan.graph is None else len(state.active)
+        self.undecided_count = len(plan.nodes) - len(plan.last) if plan.graph is None else len(state.active)
         self.open_children = {key: step.width for key, step in state.steps.items() if step.width >= 0}
         self.used_timers = bool(state.timers)
         for key, step in state.steps.items():
@@ -95,6 +95,14 @@ class Run(msgspec.Struct, eq=False):
                 self.ending_lost = True
         roots = state.active if plan.graph else [current_key(state, name) for name in plan.roots]
         self.dirty = dict.fromkeys([*state.steps, *roots])
+        if state.finishing is not None:
+            self.begin_last()
+
+    def begin_last(self) -> None:
+        """Turns to the nodes that run at the end. Nothing else is decided any more."""
+        self.undecided_count = len(self.plan.last)
+        self.loop_exits, self.continuations = {}, {}
+        self.dirty.update(dict.fromkeys(self.plan.last_roots))
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
@@ -147,7 +155,7 @@ class Run(msgspec.Struct, eq=False):
             self.dirty[parent] = None
             return
         self.undecided_count -= 1
-        if self.plan.graph is None:
+        if self.plan.graph is None or self.state.finishing is not None:
             node = self.plan.nodes[node_of(key)]
             for target in node.targets:
                 self.count_down(target)
@@ -180,7 +188,7 @@ class Run(msgspec.Struct, eq=False):
 
     def is_present(self, key: str, node: PlanNode) -> bool:
         """True if the key belongs to the node's present visit."""
-        if not self.state.visits and self.plan.graph is None:
+        if node.at_end or (not self.state.visits and self.plan.graph is None):
             return True
         base = parent_of(key) or key
         return base in self.in_superstep if self.plan.graph else base == current_key(self.state, node.id)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator
 
+from agentflow_common.definition.checks.detached import detached_findings
 from agentflow_common.definition.checks.edges import edge_findings, own_names
-from agentflow_common.definition.checks.ends import end_findings
+from agentflow_common.definition.checks.ends import end_findings, finally_findings, finally_reads
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import graph_findings
 from agentflow_common.definition.checks.inputs import input_findings
@@ -24,7 +25,7 @@ from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import PROBLEMS_MAX, Definition
-from agentflow_common.definition.nodes.calls import all_inputs, local_names, works
+from agentflow_common.definition.nodes.calls import all_inputs, local_names, names_at_end, works
 from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
@@ -76,12 +77,15 @@ def _all(definition: Definition) -> Iterator[Finding]:
         graph_findings(definition),
         field_findings(definition),
         end_findings(definition),
+        detached_findings(definition),
+        finally_findings(definition),
         retry_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:
         yield from _order(definition)  # the order can be checked only if every part can be read
         yield from join_findings(definition)
+        yield from finally_reads(definition)
     else:
         yield first
         yield from of_parts
@@ -161,8 +165,8 @@ class _Node:
 
     def findings(self) -> Iterator[Finding]:
         here, node, config = self._here, self._node, self._node.config
-        yield from self._values.condition((*here, "condition"), node.condition)
-        yield from self._values.condition((*here, "config", "condition"), config.condition)
+        yield from self._values.condition((*here, "condition"), node.condition, names_at_end(node))
+        yield from self._values.condition((*here, "config", "condition"), config.condition, names_at_end(node))
         if node.condition and config.condition:
             yield (*here, "condition"), "both `condition` and `config.condition` are given", "keep one"
         for position, name in enumerate(node.depends_on):

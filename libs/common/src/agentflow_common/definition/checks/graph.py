@@ -60,7 +60,7 @@ def _node(definition: Definition, number: int, node: AnyNode) -> Iterator[Findin
         return
     if node.id == END:
         yield (*here, "id"), f"{END!r} is where a graph ends", "give the node another name"
-    if node.depends_on:
+    if node.depends_on and not node.at_end:
         yield (*here, "depends_on"), "a graph's nodes run when an edge leads to them", "write edges instead"
     for key, part in (node.writes if isinstance(node.writes, dict) else {}).items():
         found = expressions.parse_reference(f"node.{part}")
@@ -74,7 +74,7 @@ def _unreachable(definition: Definition, entry: str) -> Iterator[Finding]:
         targets.setdefault(edge.source, []).append(edge.target)
     seen = reachable([entry], targets)
     for number, node in enumerate(definition.dag.nodes):
-        if node.id not in seen:
+        if node.id not in seen and not node.at_end:
             text = f"no edge leads to {node.id!r} from {entry!r}"
             yield ("dag", "nodes", number), text, "add one, or remove the node"
 

@@ -16,7 +16,7 @@ ENGINE_TYPES: Final = frozenset(
     {"undecidable", "timeout", "heartbeat_timeout", "outcome_unknown", "worker_lost", "cancelled", "deadline",
      "signal_timeout", "rejected", "approval_expired", "max_iterations", "max_supersteps", "invalid_state",
      "item_failed", "iteration_failed", "child_failed", "child_cancelled", "child_lost", "lane_full", "idle_chain",
-     "engine_error", "unknown", "ended", "skipped", "newest_cancelled", "superseded"}
+     "engine_error", "unknown", "ended", "skipped", "newest_cancelled", "finally_timeout", "superseded"}
 )  # fmt: skip
 MODEL_TYPES: Final = frozenset(
     {"rate_limited", "overloaded", "server_error", "timeout", "connection", "stream_broken", "malformed_answer",

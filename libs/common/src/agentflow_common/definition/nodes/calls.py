@@ -21,6 +21,7 @@ from agentflow_common.definition.nodes.types import (
     WaitNode,
 )
 
+OUTCOME: Final = "outcome"  # how the run ends, for nodes with `finally: true`
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
 
 
@@ -84,7 +85,12 @@ def map_items(config: MapConfig) -> dict[str, Any]:
 def local_names(node: AnyNode) -> frozenset[str]:
     """Returns the names that have a meaning only inside this node's templates."""
     if isinstance(node, MapNode):
-        return frozenset({node.config.item, "index"})
+        return frozenset({node.config.item, "index"}) | names_at_end(node)
     if isinstance(node, LoopNode):
-        return frozenset({"iteration", "previous"})
-    return frozenset()
+        return frozenset({"iteration", "previous"}) | names_at_end(node)
+    return names_at_end(node)
+
+
+def names_at_end(node: AnyNode) -> frozenset[str]:
+    """Returns the names that a node with `finally: true` may use everywhere in it, also in its condition."""
+    return frozenset({OUTCOME}) if node.at_end else frozenset()

@@ -117,6 +117,11 @@ class NodeBase(Model):
     barrier: bool = False
     """In a graph: the node runs once every edge that leads to it was taken since it last ran, and not for each."""
 
+    at_end: bool = Field(False, alias="finally")
+    """The node runs once the run has completed, failed, been cancelled or taken too long, and before
+    its last event. Its templates and conditions may read `outcome`.
+    """
+
     compensate_with: Compensation | None = None
     """Undoes the step if the run fails or is cancelled later."""
 

@@ -67,6 +67,11 @@ class SubworkflowWork(Arguments):
     workflow: str = Field(pattern=WORKFLOW_REF, examples=["one_customer@prod"])
     """The workflow: `name`, `name@version` or `name@label`. Pinned when the run is submitted."""
 
+    detached: bool = False
+    """The step completes as soon as the run is started, with `{run: ID}`. The run goes on by itself: it
+    outlives this one, is not cancelled with it, and takes a slot of its own run lane.
+    """
+
 
 class ToolBody(Model):
     type: Literal["tool"]

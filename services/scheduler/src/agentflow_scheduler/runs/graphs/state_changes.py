@@ -106,7 +106,7 @@ def _lent(state: RunState, node: PlanNode, sent: Mapping[str, Any]) -> dict[str,
     work = node.work
     raw = None if work is None or work.kind != "subworkflow" else state.definitions.get(work.workflow_ref)
     graph = None if raw is None else raw.get("graph")
-    if work is None or raw is None or graph is None or isinstance(node.writes, str):
+    if work is None or work.detached or raw is None or graph is None or isinstance(node.writes, str):
         return {}
     known = raw.get("inputs") or None  # without declared inputs it takes every key
     reducers = graph.get("state", {}).get("reducers", {})
@@ -132,7 +132,8 @@ def _given(node: PlanNode, output: Any) -> dict[str, Any]:
         return {writes: output}
     if writes is not None:
         return {name: _part(output, part) for name, part in writes.items()}
-    if output is None or node.kind == "wait":  # the output of a `wait` does not belong in the state
+    detached = node.work is not None and node.work.detached
+    if output is None or detached or node.kind == "wait":  # these outputs do not belong in the state
         return {}
     if not isinstance(output, dict):
         raise StateError(

@@ -41,6 +41,8 @@ def advance(run: Run, out: RunDecisions, key: str) -> None:
         lane_slots.release_if_over(at)
     if key in run.decided or is_undo(key) or not run.is_present(key, node) or run.is_left_over(key):
         return
+    if node.at_end is (run.state.finishing is None):  # see finally_nodes.py
+        return
     try:
         if not is_begun(step):
             _advance_pending(at)

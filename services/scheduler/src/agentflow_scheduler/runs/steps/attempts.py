@@ -54,6 +54,8 @@ def begin_with(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Sco
     first = attempt == 1 or at.key not in at.state.steps
     if at.work.kind == "subworkflow":
         subworkflows.start(at, attempt, inputs)
+        if at.work.detached:  # the step is over
+            return
         limit_attempt(at, attempt)
     elif at.node.lane_key is not None and not undoing:
         lane_slots.request(at, attempt, scope)
@@ -160,8 +162,8 @@ def handle_failure(at: StepContext) -> None:
 
 
 def close_failed(at: StepContext, error: StepError) -> None:
-    """Fails the run by this step, or goes on without the step, as its policy says."""
-    if final_verdict(at.node, at.key) == "fail":
+    """Fails the run by this step, or goes on without the step, as its policy says. See finally_nodes.py, too."""
+    if final_verdict(at.node, at.key) == "fail" and not at.node.at_end:
         at.out.failure = (error, at.key)
     else:
         at.run.mark_final(at.key)

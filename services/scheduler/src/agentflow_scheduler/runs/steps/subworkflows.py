@@ -1,4 +1,8 @@
-"""Runs that a run starts, and the messages between them: a start, a cancel, an end. Pure."""
+"""Runs that a run starts, and the messages between them: a start, a cancel, an end. Pure.
+
+A detached run is started in the append that completes its step. It has no parent, so nothing is reported to the step,
+and no cancel is forwarded.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,13 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
     checked = fitting(definition.check_inputs(at.scope.inside(inputs), private=True), "what the workflow is given")
     child = ids.derived_run_id(state.org, state.run, at.key, attempt)
-    at.emit(ev.StepWaiting, attempt=attempt, kind="subworkflow", child=child, undo=at.node.undo is not None)
+    linked: dict[str, Any] = {"parent": ParentRef(state.run, at.key, attempt)}
+    if work.detached:
+        at.emit(ev.StepResolved, attempt=attempt, status="completed", output=Payload(value={"run": child}))
+        linked = {"origin": ev.OriginRef(state.run, "detached", at.key)}
+    else:
+        at.emit(ev.StepWaiting, attempt=attempt, kind="subworkflow", child=child, undo=at.node.undo is not None)
+        linked["lanes_above"] = (*run_slots.lanes_below(state), *locks.around(at))
     submit(
         at.run,
         at.out,
@@ -63,10 +73,11 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         digest=definition.digest(),
         deadline_ms=definition.deadline_ms,
         priority=at.priority,
-        parent=ParentRef(state.run, at.key, attempt),
         depth=state.depth + 1,
-        lanes_above=(*run_slots.lanes_below(state), *locks.around(at)),
+        **linked,
     )
+    if work.detached:
+        at.run.mark_final(at.key)
 
 
 def cancel(at: StepContext, reason: str, *, grace_ms: int = 0, force: bool = False) -> None:
