@@ -238,9 +238,10 @@ class Jsm:
     def __init__(self, client: Client) -> None:
         self._client, self._server = client, client.server
 
-    async def stream_info(self, _stream: str) -> Any:
+    async def stream_info(self, _stream: str, subjects_filter: str = "") -> Any:
+        """Returns the newest sequence. What workers offer is not simulated: no subject is listed."""
         seq = await self._client._call(lambda: len(self._server.log))
-        return SimpleNamespace(state=SimpleNamespace(last_seq=seq))
+        return SimpleNamespace(state=SimpleNamespace(last_seq=seq, subjects={} if subjects_filter else None))
 
     async def get_last_msg(self, _stream: str, subject: str) -> Any:
         log = self._server.log
@@ -347,11 +348,11 @@ class Kv:
 
         return int(await self._client._call(update))
 
-    async def delete(self, key: str, last: int) -> None:
+    async def delete(self, key: str, last: int | None = None) -> None:
         def delete() -> None:
             held = self._server.kv_live(self._key(key))
-            if (held[1] if held else 0) != last:
+            if last is not None and (held[1] if held else 0) != last:
                 raise KeyWrongLastSequenceError("wrong last sequence")
-            del self._server.kv[self._key(key)]
+            self._server.kv.pop(self._key(key), None)
 
         await self._client._call(delete)
