@@ -45,7 +45,7 @@ class RunAnswers:
         whole: the run's log up to that event, if it is at hand.
         """
         key = run_key(call, run_id)
-        if whole:
+        if whole and whole[-1].seq >= seq:  # a tail may lag what was read from the log
             return await self._anew(call, key, whole)
         while True:
             run = await self._again(call, key) or await self._anew(call, key)
