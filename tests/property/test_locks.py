@@ -23,7 +23,7 @@ def play(seed: int, runs: int, locks: int, crashes: bool) -> Counter[str]:
 def test_a_hundred_runs_take_two_locks_in_any_order(crashes: bool) -> None:
     happened = play(1, 120, 3, crashes)
     for kind in ("run.locking", "run.unlocked", "run.slot_granted", "steps.reset", "run.cancelled"):
-        assert happened[kind] > 10, f"{kind} came {happened[kind]} times"
+        assert happened[kind] > 5, f"{kind} came {happened[kind]} times"
 
 
 @pytest.mark.parametrize("seed", range(20))
