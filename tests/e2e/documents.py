@@ -62,6 +62,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "report": {"document": "examples/data/vendor_review.md"},
     "research": {"question": "Which boats came in?"},
     "saga": {"traveller": "ann", "budget": 1100},
+    "quote": {"text": "Three boats came in."},
     "word_counts": {"chapters": {"one": "Three boats came in.", "two": "No"}},
     "translation": {"text": "Thank you for your message."},
     "two_person_approval": {"payee": "printer", "amount": 4200},

@@ -214,6 +214,11 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.integers(0, 3)) == 0:
         status = draw(st.sampled_from(["completed", "failed", "cancelled"]))
         listed.insert(draw(st.integers(0, count)), ended("stop", status, draw(st.sampled_from([[], ["n0"]]))))
+    timed = [node for node in listed if {"timeout_ms", "total_timeout_ms"} & node.get("policy", {}).keys()]
+    if timed and draw(st.booleans()):
+        for node in timed:
+            node["policy"]["on_timeout"] = "late"
+        listed.append({"id": "late", "type": "function", "config": WORK})
     if draw(st.integers(0, 2)) == 0:
         last = [node for name in ("z0", "z1") if (node := at_end(draw(nodes(name)))) is not None]
         if len(last) > 1 and draw(st.booleans()):

@@ -131,7 +131,7 @@ SOON = {
     "refused_run_begins": 59,
     "losers_go_on": 23,
     "items_without_condition": 45,
-    "skipped_items_fail": 45,
+    "skipped_items_fail": 157,
     "keys_forgotten": 109,
     "barrier_stays_open": 79,
     "sent_to_the_node": 203,
@@ -143,6 +143,9 @@ SOON = {
     "ends_without_last_nodes": 23,
     "last_failure_ignored": 39,
     "detached_is_a_child": 23,
+    "pause_without_end": 9,
+    "workflow_pause_without_end": 153,
+    "late_steps_fail": 73,
 }
 
 

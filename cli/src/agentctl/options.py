@@ -29,6 +29,7 @@ Prefix = Annotated[str, option("Only names that begin with this.")]
 Reason = Annotated[str, option("Why; the log keeps it.")]
 Reveal = Annotated[bool, flag("Show the original private values; needs --reason.", "--reveal")]
 RevealReason = Annotated[str, option("Why you need the originals; the audit log keeps it.", "--reason")]
+PauseEnd = Annotated[str, option("When the pause ends by itself: 2h, 2026-12-01T08:00Z.", metavar="TIME")]
 Step = Annotated[str, argument("The step.", "STEP")]
 Watch = Annotated[bool, flag("Show progress until the run ends.", "--watch", "-w")]
 

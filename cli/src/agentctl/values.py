@@ -247,6 +247,17 @@ def parse_time(text: str, now_ms: int | None = None) -> int:
         raise CliError(f"{text!r} is not a time", fix=fix) from None
 
 
+def parse_end(text: str, flag: str, now_ms: int | None = None) -> int:
+    """Returns the end of something that begins now, as ms since the epoch: after `2h`, or at a time; 0 without text."""
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    plain = text.strip().lower()
+    span_ms = _span_ms(plain) if plain else None
+    end_ms = parse_time(text, now_ms) if span_ms is None else now_ms + int(span_ms)
+    if plain and end_ms <= now_ms:
+        raise CliError(f"{flag} {text!r} is not after now", fix=f"write {flag} 2h, or a time that is still to come")
+    return end_ms
+
+
 def reveal_reason(reveal: bool, reason: str) -> str:
     """Returns the reason for `--reveal`. Raises CliError if it is missing, or if nothing is revealed."""
     if reason and not reveal:

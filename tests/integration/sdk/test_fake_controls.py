@@ -152,3 +152,17 @@ dag:
     failed = client.workflows.submit(flow, {}, idempotency_key="again")
     del server.outputs["last"]
     assert set(client.workflows.retry(failed).kept) == {"look", "save"}
+
+
+def test_a_pause_until_a_time_ends_when_it_has_come() -> None:
+    with FakeAgentFlow() as server, Client(server.endpoint, server.token) as client:
+        text = "name: w\ndag: {nodes: [{id: a, type: signal, config: {signal: s}}]}"
+        run = client.workflows.submit(text)
+        end_ms = server.now_ms + 3_600_000
+        assert client.workflows.pause(run, until=end_ms) is RunStatus.PAUSED
+        assert client.workflows.get(run).paused_until == end_ms
+        server.skip(3_000)
+        assert client.workflows.get(run).status is RunStatus.PAUSED
+        server.skip(700)
+        found = client.workflows.get(run)
+        assert (found.status, found.paused_until) == (RunStatus.WAITING, 0)

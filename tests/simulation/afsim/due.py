@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.runs.state import ACTIVE, OPEN, RunState, StepStatus, node_of, parent_of
+from agentflow_common.runs.state import ACTIVE, OPEN, RunState, RunStatus, StepStatus, node_of, parent_of
 
 
 def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
@@ -12,8 +12,12 @@ def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
     at_end = state.finishing is not None
     if state.status.terminal or state.finally_over or (at_end and state.cancel_forced):
         return []
-    if not at_end and (state.pause_requested or state.cancel_requested or state.ending is not None):
+    if not at_end and (state.cancel_requested or state.ending is not None):
         return []
+    if not at_end and state.pause_requested:
+        asked_for = f"pause_end:{state.paused_until}"
+        is_set = not state.paused_until or state.status is not RunStatus.PAUSED or asked_for in state.timers
+        return [] if is_set else [asked_for]
     asked: list[str] = ["finally"] if at_end else []
     if not at_end and state.deadline_ms is not None and not state.deadline_passed:
         asked.append("deadline")

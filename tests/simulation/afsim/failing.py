@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from afsim import timeouts
 from agentflow_common import events as ev
+from agentflow_common.definition.dependencies import TIMED_OUT
 from agentflow_common.runs.state import RunState, StepState, StepStatus, current_key, node_of, parent_of
 
 _RAN = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}
@@ -40,6 +42,8 @@ def _holds(condition: str | None, source: str, step: StepState) -> bool:
     """Whether an edge is taken for sure."""
     if condition is None or condition == f"{source}.status != 'skipped'":
         return True
+    if condition.startswith(f"{source}.status == 'failed' && {source}.error.type in ["):  # of `on_timeout`
+        return step.error is not None and step.error.type in TIMED_OUT
     asked = {f"{source}.status == 'failed'", f"{source}.error != null", f"{source}.output == null"}
     return condition in asked and step.status is StepStatus.FAILED
 
@@ -51,5 +55,5 @@ def check_failed(rules: Any, state: RunState, event: ev.RunFailed) -> None:
         return
     node = rules.nodes[node_of(event.step)]
     part = parent_of(event.step) is not None and node.type in {"map", "loop"}
-    if node.policy.on_failure == "continue" or part:
+    if node.policy.on_failure == "continue" or part or timeouts.is_late(node, step):
         rules.fail(f"the run failed of {event.step}, without which it goes on")

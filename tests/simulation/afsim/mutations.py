@@ -11,6 +11,7 @@ from afsim import (
     mutations_failures,
     mutations_items,
     mutations_locks,
+    mutations_pauses,
     mutations_run_lanes,
     mutations_semantics,
 )
@@ -228,7 +229,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded,
         *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
-        *mutations_run_lanes.ALL, *mutations_items.ALL, *mutations_locks.ALL,
+        *mutations_run_lanes.ALL, *mutations_items.ALL, *mutations_locks.ALL, *mutations_pauses.ALL,
     )
 }  # fmt: skip
 

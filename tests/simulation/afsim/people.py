@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from afsim import locks, rich, run_lanes
+from afsim import locks, pauses, rich, run_lanes
 from afsim.server import Message
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -63,8 +63,10 @@ class People:
                 self.after(later_s, lambda: self.say(key, ev.RunCancelRequested(**self.names(key), force=True)))
         if rng.random() < 0.2:
             at_s, length_s = rng.random() * 6, rng.choice([0.1, 2.0, 8.0])
-            self.after(at_s, lambda: self.say(key, ev.RunPauseRequested(**self.names(key))))
-            self.after(at_s + length_s, lambda: self.say(key, ev.RunResumeRequested(**self.names(key))))
+            end = self._pause_end(key.name, at_s + length_s)
+            self.after(at_s, lambda: self.say(key, ev.RunPauseRequested(**self.names(key), until=end.until)))
+            if not end.by_itself:
+                self.after(at_s + length_s, lambda: self.say(key, ev.RunResumeRequested(**self.names(key))))
         if rng.random() < 0.2:
             self.after(rng.random(), self._signal, key, "s")
 
@@ -73,8 +75,11 @@ class People:
         rng, loop = self.rng, self.world.loop
         if rng.random() < 0.15:
             at_s = rng.random() * 12
-            self.after(at_s, self._control, "workflow.o.w", {"paused": True})
-            self.after(at_s + rng.choice([0.5, 5.0]), self._control, "workflow.o.w", {"paused": False})
+            length_s = rng.choice([0.5, 5.0])
+            end = self._pause_end("w", at_s + length_s)
+            self.after(at_s, self._control, "workflow.o.w", {"paused": True, "paused_until": end.until})
+            if not end.by_itself:
+                self.after(at_s + length_s, self._control, "workflow.o.w", {"paused": False})
         if rng.random() < 0.2:
             lane = rng.choice(list(rich.LANE_LIMITS))
             limit = rng.choice([1, 2, 3])
@@ -83,6 +88,9 @@ class People:
         if rng.random() < 0.3:
             self.after(rng.random() * 5, self._create_schedule)
             self.after(30.0 - loop.time(), self._end_schedule)
+
+    def _pause_end(self, name: str, after_s: float) -> pauses.End:
+        return pauses.end_of(self.world.seed, name, self.world.server.now_ms() + round(after_s * 1000))
 
     def _control(self, key: str, value: dict[str, Any]) -> None:
         subject = f"$KV.{subjects.CONTROLS_BUCKET}.{key}"

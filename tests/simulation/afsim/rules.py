@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing, finals, joins, locks, maps, run_lanes
+from afsim import early, failing, finals, joins, locks, maps, run_lanes, timeouts
 from afsim.sends import Sends
 from afsim.workload import mark
 from agentflow_common import events as ev
@@ -167,7 +167,7 @@ class Rules(RunFold):
                 self.fail(f"{key} was closed in the grace period")
         elif (
             state.pause_requested
-            and not (state.deadline_passed or deadline)
+            and not (state.deadline_passed or deadline or (timer and event.kind == "pause"))  # type: ignore[attr-defined]
             and not isinstance(event, ev.RunStarted | ev.RunPaused)
             and not _gives_back(event)
         ):
@@ -382,8 +382,11 @@ class Rules(RunFold):
             step = state.steps.get(current_key(state, name))
             if not self._settled(step, name):
                 self.fail(f"the run completed without {name}")
-            elif step is not None and step.status is StepStatus.FAILED and self.nodes[name].policy.on_failure == "fail":
+            elif step is not None and step.status is StepStatus.FAILED and self._fails_run(name, step):
                 self.fail(f"the run completed though {name} failed")
+
+    def _fails_run(self, name: str, step: StepState) -> bool:
+        return self.nodes[name].policy.on_failure == "fail" and not timeouts.is_late(self.nodes[name], step)
 
 
 _CHECKS: dict[type[ev.Event], Any] = {

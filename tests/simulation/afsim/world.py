@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, detached, finals, joins, locks, maps, rich, run_lanes, sends, workload
+from afsim import checker, detached, finals, joins, locks, maps, rich, run_lanes, sends, timeouts, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -36,8 +36,8 @@ QUIET_S = 14.0  # and then nothing may happen any more, late deliveries included
 SLOTS = ("scheduler-a", "scheduler-b", "worker-a", "worker-b")
 CONCURRENCY = 6
 CHANGES = (
-    maps.with_items, joins.with_races, sends.with_sends, detached.with_detached, finals.with_last_nodes,
-    run_lanes.with_lane, locks.with_locks,
+    maps.with_items, joins.with_races, sends.with_sends, timeouts.with_paths, detached.with_detached,
+    finals.with_last_nodes, run_lanes.with_lane, locks.with_locks,
 )  # fmt: skip
 
 

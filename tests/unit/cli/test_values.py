@@ -339,3 +339,17 @@ def test_a_line_says_what_a_step_waits_for_and_what_came() -> None:
     ]
     for made, end in told:
         assert line(made, made.ts).endswith(end)
+
+
+def test_the_end_of_what_begins_now_is_a_span_or_a_time() -> None:
+    now = 1_700_000_000_000
+    assert values.parse_end("", "--until", now) == 0
+    assert values.parse_end("2h", "--until", now) == now + 7_200_000
+    assert values.parse_end("1.5m", "--until", now) == now + 90_000
+    assert values.parse_end("2023-11-14T22:13:21Z", "--until", now) == now + 1000
+    assert values.parse_end("2026-12-01T08:00Z", "--until", now) == 1_796_112_000_000
+    for past in ("now", "0s", "2023-11-14T22:13:20Z", "2020-01-31"):
+        with pytest.raises(CliError, match="is not after now"):
+            values.parse_end(past, "--until", now)
+    with pytest.raises(CliError, match="is not a time"):
+        values.parse_end("later", "--until", now)

@@ -167,6 +167,10 @@ def test_a_lane_s_setting_changes_in_parts() -> None:
     paused = lanes.changed(rated, LaneChange(paused=True, reason="db"), "bob", 7)
     assert (paused.limit, paused.paused, paused.reason) == (3, True, "db")
     assert lanes.changed(paused, LaneChange(limit=3), "eve", 9) is paused, "nothing changes, so nothing is written"
+    timed = lanes.changed(paused, LaneChange(paused=True, reason="db", until=99), "bob", 9)
+    assert (timed.paused, timed.paused_until, timed.at) == (True, 99, 9)
+    assert lanes.changed(timed, LaneChange(limit=5), "bob", 10).paused_until == 99
+    assert lanes.changed(timed, LaneChange(paused=False), "bob", 10).paused_until == 0
     resumed = lanes.changed(paused, LaneChange(paused=False, limit=0), "bob", 8)
     assert (resumed.limit, resumed.paused, resumed.reason) == (None, False, "")
 

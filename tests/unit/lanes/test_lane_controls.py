@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_common.lanes.controls import config_for, control_key, name_of, rate_text
+from agentflow_common.lanes.controls import (
+    CONTROLS_PREFIX,
+    ControlSettings,
+    config_for,
+    control_key,
+    name_of,
+    rate_text,
+)
 from agentflow_common.lanes.fold import LaneConfig, key_of_lane
 
 
@@ -29,12 +37,59 @@ def test_a_plain_name_stands_as_it_is() -> None:
 )
 def test_the_most_special_name_counts(lane: str, limit: int) -> None:
     settings = {"acme-7": {"limit": 1}, "acme-*": {"limit": 2}, "acme-vip-*": {"limit": 3}, "*": {"limit": 4}}
-    assert config_for(lane, settings).limit == limit
+    assert config_for(lane, settings, 0).limit == limit
 
 
 @pytest.mark.parametrize("setting", [{"limit": 0}, {"limit": "3"}, {"rate_per_s": -1}, {"rate_per_s": None}, {}])
 def test_nonsense_sets_nothing(setting: dict[str, object]) -> None:
-    assert config_for("x", {"x": setting}) == LaneConfig()
+    assert config_for("x", {"x": setting}, 0) == LaneConfig()
+
+
+class Clock:
+    now_ms = 1000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+def setting(**fields: object) -> bytes:
+    return msgspec.json.encode({"paused": True, **fields})
+
+
+@pytest.mark.parametrize(
+    ("until", "at", "paused"),
+    [(0, 10**13, True), (2000, 1999, True), (2000, 2000, False), (2000, 3000, False), ("2000", 3000, True)],
+)
+def test_a_pause_ends_when_its_time_has_come(until: object, at: int, paused: bool) -> None:
+    clock = Clock()
+    known = ControlSettings(clock)
+    known.take(f"{CONTROLS_PREFIX}workflow.o.w", setting(paused_until=until))
+    known.take(f"{CONTROLS_PREFIX}lane.gpu", setting(paused_until=until, limit=3))
+    clock.now_ms = at
+    assert known.is_paused("o", "w") is paused
+    assert known.config_for("gpu") == LaneConfig(limit=3, paused=paused)
+    assert not known.is_paused("o", "other")
+
+
+def test_the_end_of_a_pause_is_seen_once() -> None:
+    clock = Clock()
+    known = ControlSettings(clock)
+    known.take(f"{CONTROLS_PREFIX}workflow.o.w", setting(paused_until=2000))
+    known.take(f"{CONTROLS_PREFIX}lane.gpu", setting(paused_until=3000))
+    seen = []
+    for clock.now_ms in (1999, 2000, 2001, 2999, 3500, 9000):  # type: ignore[misc]
+        seen.append(known.has_pause_ended())
+    assert seen == [False, True, False, False, True, False]
+
+
+def test_a_resume_before_the_end_leaves_nothing_to_end() -> None:
+    clock = Clock()
+    known = ControlSettings(clock)
+    known.take(f"{CONTROLS_PREFIX}workflow.o.w", setting(paused_until=2000))
+    known.take(f"{CONTROLS_PREFIX}workflow.o.w", b'{"paused": false}')
+    assert not known.is_paused("o", "w")
+    clock.now_ms = 2500
+    assert not known.has_pause_ended()
 
 
 def test_a_lane_lives_in_one_place() -> None:

@@ -72,6 +72,12 @@ def test_dependencies_are_named_with_their_state() -> None:
             "paused_run",
         ),
         ({}, {"workflow_paused": "bug"}, "workflow w is paused: bug (agentctl workflow resume w)", "paused_workflow"),
+        (
+            {},
+            {"workflow_paused": "", "workflow_paused_until": NOW + 90_000},
+            "workflow w is paused; that ends by itself in 1 m 30 s (agentctl workflow resume w)",
+            "paused_workflow",
+        ),
         ({}, {"schedulers": 0}, "no scheduler is running", "scheduler"),
         ({"status": RunStatus.PENDING}, {"schedulers": 1}, "no scheduler has begun it yet", "scheduler"),
         ({}, {"schedulers": 1}, "", "scheduler"),
@@ -134,8 +140,9 @@ def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
 
 def test_a_pause_by_a_pattern_names_it_and_why() -> None:
     paused = {"acme": lane(config=LaneConfig(paused=True))}
-    found = waiting_of(QUEUED, lanes=paused, pauses={"acme": ("ac*", "audit")})
-    assert found.text == "lane acme is paused by the pattern ac*: audit (agentctl lane resume acme)"
+    found = waiting_of(QUEUED, lanes=paused, pauses={"acme": ("ac*", "audit", NOW + 60_000)})
+    end = "that ends by itself in 1 m (agentctl lane resume acme)"
+    assert found.text == f"lane acme is paused by the pattern ac*: audit; {end}"
     pool = Pool(known=False, paused=True, reason="audit", set_as="def*")
     found = waiting_of(StepState(status=StepStatus.SCHEDULED), pools={"default": pool})
     assert found.text == "the pool default is paused by the pattern def*: audit (agentctl lane resume default)"

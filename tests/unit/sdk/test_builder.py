@@ -137,6 +137,8 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
             on_item_failure="continue", max_failures=0.5,
         )
         .total_timeout(seconds=60)
+        .on_timeout("slow_path")
+        .map("slow_path", body.tool("t"), over=[1])
         .map("keys", body.tool("t"), over={"a": 1}, result="object", item_condition="item.value > index")
         .map("pairs", body.tool("t"), zip={"a": [1], "b": "{{items}}"}, batches=2)
         .map("numbers", body.tool("t"), range={"start": 1, "stop": "{{items[0]}}"})

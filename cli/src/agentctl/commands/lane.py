@@ -10,7 +10,7 @@ from agentctl.display.output import Columns, Format, Output, emit, note, table_o
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import argument, option
+from agentctl.options import PauseEnd, argument, option
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Lane
@@ -59,10 +59,14 @@ def set_(
 
 @app.command()
 def pause(
-    client: Client, name: Name, reason: Annotated[str, option("Why.")] = "", output: Output = Format.TABLE
+    client: Client,
+    name: Name,
+    reason: Annotated[str, option("Why.")] = "",
+    until: PauseEnd = "",
+    output: Output = Format.TABLE,
 ) -> None:
     """Let no further step of the lane begin."""
-    lane = client.lanes.set(name, paused=True, reason=reason)
+    lane = client.lanes.set(name, paused=True, reason=reason, until=values.parse_end(until, "--until"))
     _show(lane, output)
     _warn_if_unused(lane)
 
@@ -122,6 +126,7 @@ def _show(lane: Lane, output: Format) -> None:
         ("limit", "none set" if lane.limit is None else f"{lane.limit:,} at a time"),
         ("rate", _rate(lane.rate_per_s)),
         ("paused", (lane.reason or "yes") if lane.paused else ""),
+        ("paused until", when(lane.paused_until) if lane.paused_until else ""),
         ("active", f"{lane.active:,}"),
         ("queued", f"{lane.queued:,}"),
         ("used by", ", ".join(lane.holders)),

@@ -87,6 +87,7 @@ def run(item: Run) -> None:
         ("status", status_text(item.status.value)),
         ("error", error),
         ("paused", item.paused_reason),
+        ("paused until", when(item.paused_until) if item.paused_until else ""),
         ("waits in", ", ".join(item.waiting_steps[:10])),
         ("part of", f"{item.parent_run_id} ({item.parent_step})" if item.parent_run_id else ""),
         ("comes from", f"{item.origin_kind} of {item.origin_run_id}" if item.origin_run_id else ""),

@@ -59,12 +59,14 @@ class DeleteWorkflowResponse(_message.Message):
     def __init__(self, versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PauseRunRequest(_message.Message):
-    __slots__ = ("run_id", "reason")
+    __slots__ = ("run_id", "reason", "until")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    until: int
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
 
 class PauseRunResponse(_message.Message):
     __slots__ = ("status",)
@@ -420,12 +422,14 @@ class BatchFailure(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., kind: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class PauseWorkflowRequest(_message.Message):
-    __slots__ = ("workflow", "reason")
+    __slots__ = ("workflow", "reason", "until")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     reason: str
-    def __init__(self, workflow: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    until: int
+    def __init__(self, workflow: _Optional[str] = ..., reason: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
 
 class PauseWorkflowResponse(_message.Message):
     __slots__ = ()
@@ -444,7 +448,7 @@ class ResumeWorkflowResponse(_message.Message):
     def __init__(self, changed: _Optional[bool] = ...) -> None: ...
 
 class Lane(_message.Message):
-    __slots__ = ("name", "limit", "rate_per_s", "paused", "reason", "by", "at", "keyed", "active", "queued", "workers", "holders")
+    __slots__ = ("name", "limit", "rate_per_s", "paused", "reason", "by", "at", "keyed", "active", "queued", "workers", "holders", "paused_until")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
@@ -457,6 +461,7 @@ class Lane(_message.Message):
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     limit: int
     rate_per_s: float
@@ -469,7 +474,8 @@ class Lane(_message.Message):
     queued: int
     workers: int
     holders: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., paused: _Optional[bool] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., at: _Optional[int] = ..., keyed: _Optional[bool] = ..., active: _Optional[int] = ..., queued: _Optional[int] = ..., workers: _Optional[int] = ..., holders: _Optional[_Iterable[str]] = ...) -> None: ...
+    paused_until: int
+    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., paused: _Optional[bool] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., at: _Optional[int] = ..., keyed: _Optional[bool] = ..., active: _Optional[int] = ..., queued: _Optional[int] = ..., workers: _Optional[int] = ..., holders: _Optional[_Iterable[str]] = ..., paused_until: _Optional[int] = ...) -> None: ...
 
 class ListLanesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -500,18 +506,20 @@ class GetLaneResponse(_message.Message):
     def __init__(self, lane: _Optional[_Union[Lane, _Mapping]] = ...) -> None: ...
 
 class SetLaneRequest(_message.Message):
-    __slots__ = ("name", "limit", "rate_per_s", "paused", "reason")
+    __slots__ = ("name", "limit", "rate_per_s", "paused", "reason", "until")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     limit: int
     rate_per_s: float
     paused: bool
     reason: str
-    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., paused: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    until: int
+    def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., paused: _Optional[bool] = ..., reason: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
 
 class SetLaneResponse(_message.Message):
     __slots__ = ("lane",)
@@ -608,16 +616,18 @@ class WorkflowVersion(_message.Message):
     def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListVersionsResponse(_message.Message):
-    __slots__ = ("versions", "paused", "paused_reason", "next_page_token")
+    __slots__ = ("versions", "paused", "paused_reason", "next_page_token", "paused_until")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[WorkflowVersion]
     paused: bool
     paused_reason: str
     next_page_token: str
-    def __init__(self, versions: _Optional[_Iterable[_Union[WorkflowVersion, _Mapping]]] = ..., paused: _Optional[bool] = ..., paused_reason: _Optional[str] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    paused_until: int
+    def __init__(self, versions: _Optional[_Iterable[_Union[WorkflowVersion, _Mapping]]] = ..., paused: _Optional[bool] = ..., paused_reason: _Optional[str] = ..., next_page_token: _Optional[str] = ..., paused_until: _Optional[int] = ...) -> None: ...
 
 class SetLabelRequest(_message.Message):
     __slots__ = ("workflow", "version", "label", "percent", "remove")

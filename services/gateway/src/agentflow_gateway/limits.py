@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.runs.state import MARKER, marker_place
 
@@ -31,6 +32,13 @@ def check_reserved(encoded: bytes, value: Any, place: str) -> None:
         raise InvalidError.at(
             where, f"{where} uses the key `{MARKER}`, which the engine reserves", "rename it", kind="reserved_key"
         )
+
+
+def check_until(until: int, now_ms: int) -> None:
+    """Raises InvalidError for the end of a pause that lies in the past, or too far away. 0: the pause has no end."""
+    if until and not now_ms < until <= TIME_MS_MAX:
+        fix = "give a later time in ms since 1970, before the year 2255; or 0 for a pause without an end"
+        raise InvalidError.at("until", f"the pause can't end at {until}: it is now {now_ms}", fix)
 
 
 def check_text(value: str, place: str, chars_max: int) -> str:

@@ -20,7 +20,7 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     js = context.nc.jetstream()
     bucket = await patiently(lambda: js.key_value(subjects.LEASE_BUCKET))
     leases = Leases(bucket, context.log, context.settings.lease_ttl_s)
-    controls = Controls(context.nc)
+    controls = Controls(context.nc, context.clock)
     snapshots = await patiently(lambda: js.object_store(subjects.SNAPSHOT_BUCKET))
     engine = Engine(context, leases, snapshots, controls)
     await leases.refresh()

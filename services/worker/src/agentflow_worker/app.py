@@ -43,7 +43,7 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     settings = context.settings
     registry = default_registry(settings.load)
     llm = LlmDeps.connect(context.nc, settings)
-    pools = PoolQueues(context.log, settings)
+    pools = PoolQueues(context.log, settings, context.clock)
     executor = Executor(context.log, settings, registry, llm, clock=context.clock, is_paused=pools.is_paused)
 
     async def on_control(msg: Msg) -> None:

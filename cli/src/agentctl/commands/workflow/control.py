@@ -11,7 +11,7 @@ from agentctl import runs, values
 from agentctl.display.output import Columns, Format, Output, clean, emit, note, table, table_of, when
 from agentctl.failures import CliError
 from agentctl.listing import Listing, listed
-from agentctl.options import ByWorkflow, Reason, Step, argument, flag, option
+from agentctl.options import ByWorkflow, PauseEnd, Reason, Step, argument, flag, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
@@ -53,18 +53,23 @@ def _continued_as(client: Client, run: str) -> str:
         return ""
 
 
-def pause(client: Client, target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
+def pause(
+    client: Client, target: Target, reason: Reason = "", until: PauseEnd = "", output: Output = Format.TABLE
+) -> None:
     """Let no further step start: of a run, or of all runs of a workflow, including later ones."""
+    end_ms = values.parse_end(until, "--until")
+    to = f" until {when(end_ms)}" if end_ms else ""
     if runs.is_run(target):
         target = runs.find(client, target)
-        status = client.workflows.pause(target, reason)
-        said = f"run {target} is paused" if status.value == "paused" else f"run {target}: pause requested"
+        status = client.workflows.pause(target, reason, until=end_ms)
+        said = f"run {target} is paused{to}" if status.value == "paused" else f"run {target}: pause requested{to}"
         if status.is_final:
             said = f"run {target} has already ended: {status}"
-        emit({"run_id": target, "status": status.value}, output, lambda: said)
+        emit({"run_id": target, "status": status.value, "until": end_ms}, output, lambda: said)
     else:
-        client.workflows.pause_workflow(target, reason)
-        emit({"workflow": target, "paused": True}, output, lambda: f"workflow {target} is paused")
+        client.workflows.pause_workflow(target, reason, until=end_ms)
+        shown = {"workflow": target, "paused": True, "until": end_ms}
+        emit(shown, output, lambda: f"workflow {target} is paused{to}")
 
 
 def resume(client: Client, target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:

@@ -85,7 +85,8 @@ def versions(
 
     def render() -> Any:
         if found.paused:
-            note(f"the workflow is paused{': ' * bool(found.paused_reason)}{found.paused_reason}")
+            end = f" (until {when(found.paused_until)})" if found.paused_until else ""
+            note(f"the workflow is paused{': ' * bool(found.paused_reason)}{found.paused_reason}{end}")
         columns: Columns[WorkflowVersion] = {
             "VERSION": lambda item: item.version,
             "LABELS": lambda item: ", ".join(item.labels),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from agentflow_common.definition.model import Definition, Edge
 from agentflow_common.definition.nodes.calls import all_inputs
@@ -30,8 +30,14 @@ class Loop(NamedTuple):
 Sources = dict[str, list[tuple[str, str | None]]]
 
 
+TIMED_OUT: Final = ("timeout", "heartbeat_timeout", "signal_timeout", "approval_expired")  # types of errors
+
+
 def dependencies(definition: Definition) -> Sources:
-    """Returns the explicit sources of each node as (source, condition), from forward edges and `depends_on`."""
+    """Returns the explicit sources of each node as (source, condition), from forward edges and `depends_on`.
+
+    A node with `on_timeout` has an edge to the node that it names, and its other edges are taken in other cases only.
+    """
     sources: Sources = {node.id: [] for node in definition.dag.nodes}
     for edge in definition.dag.edges:
         if edge.max_iterations is None and edge.target in sources:
@@ -40,7 +46,23 @@ def dependencies(definition: Definition) -> Sources:
         if node.depends_on:
             present = {name for name, _ in sources[node.id]}
             sources[node.id].extend((name, None) for name in node.depends_on if name not in present)
+    late = {node.id: node.policy.on_timeout for node in definition.dag.nodes if node.policy.on_timeout is not None}
+    if late:
+        for into in sources.values():
+            into[:] = [(name, _in_time(name, condition) if name in late else condition) for name, condition in into]
+        for name, target in late.items():
+            if target in sources:
+                sources[target].append((name, _too_late(name)))
     return sources
+
+
+def _too_late(name: str) -> str:
+    kinds = ", ".join(f"'{kind}'" for kind in TIMED_OUT)
+    return f"{name}.status == 'failed' && {name}.error.type in [{kinds}]"
+
+
+def _in_time(name: str, condition: str | None) -> str:
+    return f"!({_too_late(name)})" + ("" if condition is None else f" && ({condition})")
 
 
 def loops(definition: Definition, sources: Sources) -> list[Loop]:

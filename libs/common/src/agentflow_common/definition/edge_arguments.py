@@ -38,9 +38,13 @@ def completed(definition: Definition, needs: Mapping[tuple[str, str], Needs]) ->
     """
     filled: dict[str, AnyNode] = {}
     sources = dependencies(definition)
+    late: dict[str, list[str]] = {}  # by node: those before it that failed if they lead there, so they have no output
+    for node in definition.dag.nodes:
+        if node.policy.on_timeout is not None:
+            late.setdefault(node.policy.on_timeout, []).append(node.id)
     for node in _open_nodes(definition):
         need = needs.get((node.type, getattr(node.config, NAMED_BY[node.type])))
-        before = [name for name, _ in sources[node.id]]
+        before = [name for name, _ in sources[node.id] if name not in late.get(node.id, ())]
         if need is not None and (inputs := _inputs(definition, node, need, before)):
             filled[node.id] = node.model_copy(update={"config": node.config.model_copy(update={"inputs": inputs})})
     if not filled:

@@ -211,6 +211,7 @@ class RunUnlocked(Decision, frozen=True, tag="run.unlocked"):
 class RunPaused(Decision, frozen=True, tag="run.paused"):
     reason: str = ""
     by: str = ""
+    until: int = 0  # when the run goes on by itself, as it was asked then; 0: when it is asked to
 
 
 class RunResumed(Decision, frozen=True, tag="run.resumed"):

@@ -75,7 +75,9 @@ class RunCancelRequested(RequestFact, frozen=True, tag="run.cancel_requested"):
 
 
 class RunPauseRequested(RequestFact, frozen=True, tag="run.pause_requested"):
-    """No further step is offered; those that run go on to their end."""
+    """No further step is offered; those that run go on to their end. A second one changes the time only."""
+
+    until: int = 0  # when the run goes on by itself, ms since the epoch; 0: when it is asked to
 
 
 class RunResumeRequested(RequestFact, frozen=True, tag="run.resume_requested"):

@@ -6,9 +6,10 @@ are escaped: `acme-*` is `lane.acme-=2A`. `workflow.<org>.<name>` holds a JSON o
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -73,23 +74,36 @@ def rate_text(rate_per_s: float) -> str:
     return f"{round(rate, 4):.10g} in {'an' if unit == 'hour' else 'a'} {unit}"
 
 
-def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> LaneConfig:
+def is_paused(setting: Mapping[str, Any], now_ms: int) -> bool:
+    """True for a setting that pauses a lane or a workflow, and whose pause has not ended by itself."""
+    return setting.get("paused") is True and not 0 < _pause_end(setting) <= now_ms
+
+
+def _pause_end(setting: Mapping[str, Any]) -> int:
+    """Returns when a pause ends by itself, ms since the epoch; 0 if it does not."""
+    until = setting.get("paused_until")
+    return until if isinstance(until, int) else 0
+
+
+def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]], now_ms: int) -> LaneConfig:
     """Returns the limits that apply to a keyed lane. A value that is not a number, or out of range, is ignored."""
     setting = setting_for(lane, settings) or {}
     limit, rate = setting.get("limit"), setting.get("rate_per_s")
     return LaneConfig(
         limit if isinstance(limit, int) and 0 < limit <= LIMIT_MAX else None,
         float(rate) if isinstance(rate, int | float) and 0 <= rate <= RATE_MAX else None,
-        setting.get("paused") is True,
+        is_paused(setting, now_ms),
     )
 
 
 class ControlSettings:
-    """The newest settings, from the messages of the bucket's stream."""
+    """The newest settings, from the messages of the bucket's stream. A pause until a time ends when it has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int]) -> None:
         self.lanes: dict[str, dict[str, Any]] = {}  # by name or pattern
-        self._paused_workflows: set[tuple[str, str]] = set()  # (org, name)
+        self._workflows: dict[tuple[str, str], dict[str, Any]] = {}  # the paused ones, by (org, name)
+        self._now_ms = now_ms
+        self._seen_ms = now_ms()
 
     def take(self, subject: str, data: bytes | None) -> bool:
         """Takes one message. Returns False if it can't be read; the earlier setting stays then."""
@@ -101,7 +115,10 @@ class ControlSettings:
             return False
         workflow = workflow_of(key)
         if workflow is not None:
-            (self._paused_workflows.add if setting.get("paused") else self._paused_workflows.discard)(workflow)
+            if setting.get("paused") is True:
+                self._workflows[workflow] = setting
+            else:
+                self._workflows.pop(workflow, None)
         elif key.startswith(PREFIX) and setting:
             self.lanes[name_of(key)] = setting
         else:
@@ -109,10 +126,17 @@ class ControlSettings:
         return True
 
     def is_paused(self, org: str, workflow: str) -> bool:
-        return bool(self._paused_workflows) and (org, workflow) in self._paused_workflows
+        setting = self._workflows.get((org, workflow)) if self._workflows else None
+        return setting is not None and is_paused(setting, self._now_ms())
 
     def config_for(self, lane: str) -> LaneConfig:
-        return config_for(lane, self.lanes)
+        return config_for(lane, self.lanes, self._now_ms())
+
+    def has_pause_ended(self) -> bool:
+        """True if the time of a pause has come since this was asked before."""
+        before, self._seen_ms = self._seen_ms, self._now_ms()
+        settings = itertools.chain(self.lanes.values(), self._workflows.values())
+        return any(before < _pause_end(setting) <= self._seen_ms for setting in settings)
 
 
 @lru_cache(maxsize=1024)

@@ -32,7 +32,7 @@ from agentflow_common.runs.state import (
     parent_of,
     present_keys,
 )
-from agentflow_common.runs.waiting import Surroundings, Waiting, for_lock, in_lane, in_time, paused, span
+from agentflow_common.runs.waiting import Surroundings, Waiting, for_lock, in_lane, in_time, own_end, paused, span
 
 STEPS_MAX: Final = 500  # explained one by one; the rest is counted
 PLACES_MAX: Final = 10  # dependencies of a step, by name
@@ -71,10 +71,12 @@ def _summary(state: RunState, around: Surroundings) -> str:
         who = f" by {state.paused_by}" if state.paused_by else ""
         why = f": {state.pause_reason}" if state.pause_reason else ""
         if state.pause_requested:
-            return f"the run is paused{who}{why} (agentctl workflow resume {state.run})"
+            end = own_end(state.paused_until, around.now_ms)
+            return f"the run is paused{who}{why}{end} (agentctl workflow resume {state.run})"
     if around.workflow_paused is not None:
         why = f": {around.workflow_paused}" if around.workflow_paused else ""
-        return f"the workflow {state.workflow} is paused{why} (agentctl workflow resume {state.workflow})"
+        end = own_end(around.workflow_paused_until, around.now_ms)
+        return f"the workflow {state.workflow} is paused{why}{end} (agentctl workflow resume {state.workflow})"
     if around.schedulers == 0:
         return "no scheduler is running, so nothing is decided"
     deadline = ""
@@ -259,7 +261,7 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     if pool is None:
         return Waiting(key, "worker", f"is offered to the worker pool {name}", name, since=since)
     if pool.paused:
-        text = paused("the pool", name, pool.set_as or name, pool.reason)
+        text = paused("the pool", name, around.now_ms, pool.set_as or name, pool.reason, pool.paused_until)
         return Waiting(key, "paused_lane", text, name, since=since)
     if not pool.known or not (pool.asking or pool.active):
         fix = f"start one with WORKER_LANES={name}, or change the step's `lane:` to a pool that has a worker"

@@ -49,15 +49,25 @@ def _cancel_requested(state: RunState, event: ev.RunCancelRequested) -> None:
 
 
 def _pause_requested(state: RunState, event: ev.RunPauseRequested) -> None:
-    if not state.status.terminal and not state.pause_requested:
+    if state.status.terminal:
+        return
+    if not state.pause_requested:
         state.pause_requested = True
         state.pause_reason = event.reason
         state.paused_by = event.by
+    _pause_until(state, event.until)
+
+
+def _pause_until(state: RunState, until: int) -> None:
+    if state.paused_until != until:
+        state.timers.pop(timer_ids.pause_end(state.paused_until), None)
+        state.paused_until = until
 
 
 def _resume_requested(state: RunState, _event: ev.RunResumeRequested) -> None:
     state.pause_requested = False
     state.pause_reason = state.paused_by = ""
+    _pause_until(state, 0)
 
 
 def _signal(state: RunState, event: ev.SignalReceived) -> None:
@@ -294,6 +304,10 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         state.patience_over = True
     elif timer.kind == "finally":
         state.finally_over = True
+    elif timer.kind == "pause":
+        state.pause_requested = False
+        state.pause_reason = state.paused_by = ""
+        state.paused_until = 0
     else:
         step = state.steps.get(timer.step)
         if step is not None and (step.attempt == timer.attempt or timer.kind == "step_total"):

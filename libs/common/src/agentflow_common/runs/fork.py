@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import hints
-from agentflow_common.definition.dependencies import waits_for
+from agentflow_common.definition.dependencies import TIMED_OUT, waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
@@ -268,10 +268,9 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
     A step that failed, or whose outcome is unknown, is kept only if the definition goes on without it or asks again.
     """
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
+    late = {node.id for node in definition.dag.nodes if node.policy.on_timeout is not None}
     asks = _asks(definition)
-    ends = {
-        node.id for node in definition.dag.nodes if node.type == "end"
-    }  # one that is kept would end the run at once
+    ends = {node.id for node in definition.dag.nodes if node.type == "end"}  # one that is kept would end the run
     kept: dict[str, StepState] = {}
     for key, step in state.steps.items():
         if key.endswith(UNDO) or parent_of(key) is not None:
@@ -286,13 +285,13 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
             or step.status is StepStatus.SKIPPED
             or (step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN} and node in goes_on)
             or (step.status is StepStatus.OUTCOME_UNKNOWN and node in asks)
+            or (step.status is StepStatus.FAILED and node in late and step.error and step.error.type in TIMED_OUT)
         ):
             kept[key] = step
     kept = without_open_races(definition, kept)
     for key, step in state.steps.items():
-        parent = parent_of(key)
         over = step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN
-        if parent in kept and over and undo_key(key) not in state.steps:
+        if parent_of(key) in kept and over and undo_key(key) not in state.steps:
             kept[key] = step
     return kept
 

@@ -190,6 +190,7 @@ class RunState(msgspec.Struct, omit_defaults=True):
     pause_requested: bool = False
     pause_reason: str = ""
     paused_by: str = ""
+    paused_until: int = 0  # when it goes on by itself; 0: when it is asked to
     cancel_grace_ms: int = 0
     cancel_forced: bool = False
     cancelling: bool = False

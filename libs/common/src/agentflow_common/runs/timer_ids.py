@@ -18,6 +18,11 @@ def grace(grace_ms: int) -> str:
     return f"grace:{grace_ms}"
 
 
+def pause_end(until: int) -> str:
+    """Returns the timer of the end of a pause."""
+    return f"pause_end:{until}"
+
+
 def timeout(step_key: str, attempt: int) -> str:
     """Returns the timer of the end of an attempt's time."""
     return f"timeout:{step_key}:{attempt}"

@@ -27,6 +27,7 @@ class Pool(msgspec.Struct, frozen=True):
     reason: str = ""
     limit: int | None = None
     set_as: str = ""  # the name or pattern for which an operator set `paused` and `limit`
+    paused_until: int = 0  # when the pause ends by itself, ms since the epoch
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -34,8 +35,9 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     now_ms: int
     workflow_paused: str | None = None  # why it is paused; None if it is not
+    workflow_paused_until: int = 0  # when that ends by itself, ms since the epoch
     lanes: Mapping[str, LaneState] = {}  # keyed lanes by name
-    pauses: Mapping[str, tuple[str, str]] = {}  # by paused lane: the name or pattern that was paused, and why
+    pauses: Mapping[str, tuple[str, str, int]] = {}  # by paused lane: the name or pattern that was paused, why, to when
     pools: Mapping[str, Pool] = {}
     schedulers: int | None = None  # how many are alive; None if that is not known
     visible_org: str = ""  # holders of other orgs are counted and not named
@@ -59,7 +61,7 @@ def in_lane(key: str, name: str, own: str, lane: LaneState, since: int, around: 
     place = queue.index(own) + 1 if own in lane.queue else 0
     since = since or (lane.queue[own].at if place else 0)
     if lane.paused:
-        text = paused("lane", name, *around.pauses.get(name, (name, "")))
+        text = paused("lane", name, around.now_ms, *around.pauses.get(name, (name, "", 0)))
         return Waiting(key, "paused_lane", text, name, since=since)
     where = f", number {place} of {len(queue)} in the queue" if place else ""
     wait_us = lane_fold.rate_wait_us(lane, around.now_ms)
@@ -100,10 +102,15 @@ def for_lock(key: str, state: RunState, around: Surroundings) -> Waiting | None:
     return msgspec.structs.replace(found, kind="lock", text=f"waits for the lock {name}{has}{place}")
 
 
-def paused(what: str, name: str, set_as: str, reason: str) -> str:
+def paused(what: str, name: str, now_ms: int, set_as: str, reason: str, until: int) -> str:
     why = f": {reason}" if reason else ""
     by = f" by the pattern {set_as}" if set_as != name else ""
-    return f"{what} {name} is paused{by}{why} (agentctl lane resume {shlex.quote(name)})"
+    return f"{what} {name} is paused{by}{why}{own_end(until, now_ms)} (agentctl lane resume {shlex.quote(name)})"
+
+
+def own_end(until: int, now_ms: int) -> str:
+    """Returns a clause about the end of a pause that ends by itself."""
+    return f"; that ends by itself {in_time(until, now_ms)}" if until else ""
 
 
 def in_time(at: int, now_ms: int) -> str:

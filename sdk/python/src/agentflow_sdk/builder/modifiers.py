@@ -186,6 +186,17 @@ class Modifiers(Nodes):
         """
         return self._policy("on_failure", one_of(action, FailOrContinue, self._place("policy.on_failure")))
 
+    def on_timeout(self, node: str) -> Self:
+        """Lets the run go on with another node when this one took too long, after its last attempt.
+
+        Args:
+            node: The id of the other node. The edges that leave this one are not taken then.
+
+        Returns:
+            The builder.
+        """
+        return self._policy("on_timeout", node)
+
     def on_unknown(self, action: OnUnknown) -> Self:
         """Chooses what follows when a worker was lost and the tool may or may not have taken effect.
 

@@ -19,22 +19,24 @@ from agentflow_sdk.transport.call import Call, Stream, service
 _METHOD: Final = service("RunControlService", pb)
 
 
-def pause(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Call[RunStatus]:
+def pause(run: RunRef, reason: str = "", *, until: int = 0, timeout: float | None = None) -> Call[RunStatus]:
     """Pauses a run: steps at work go on to their end, and no further step starts.
 
     Args:
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
         reason: Why; the log keeps it.
+        until: When it goes on by itself, ms since the epoch; 0 until it is resumed. A later pause replaces the time.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
         `paused` once the scheduler has read the request, or the state after a second.
 
     Raises:
+        InvalidArgumentError: The time lies in the past.
         NotFoundError: The org has no such run.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = pb.PauseRunRequest(run_id=run_id_of(run), reason=reason)
+    request = pb.PauseRunRequest(run_id=run_id_of(run), reason=reason, until=until)
     return Call(_METHOD("PauseRun"), request, reader(RunStatus, "status"), timeout)
 
 
@@ -246,23 +248,24 @@ def batch(
     return Stream.once(_METHOD("BatchRuns"), request, reader(BatchProgress), timeout)
 
 
-def pause_workflow(workflow: str, reason: str = "", *, timeout: float | None = None) -> Call[None]:
+def pause_workflow(workflow: str, reason: str = "", *, until: int = 0, timeout: float | None = None) -> Call[None]:
     """Pauses all runs of a workflow, including those that are submitted later.
 
     Args:
         workflow: The name of the workflow.
         reason: Why; it is shown with the workflow.
+        until: When they go on by itself, ms since the epoch; 0 until they are resumed. A later pause replaces the time.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
         None.
 
     Raises:
-        InvalidArgumentError: The name is not valid.
+        InvalidArgumentError: The name is not valid, or the time lies in the past.
         AbortedError: Others change the pause at the same time. Try again.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = pb.PauseWorkflowRequest(workflow=workflow, reason=reason)
+    request = pb.PauseWorkflowRequest(workflow=workflow, reason=reason, until=until)
     return Call(_METHOD("PauseWorkflow"), request, lambda _: None, timeout)
 
 

@@ -55,6 +55,7 @@ def set_lane(
     rate_per_s: float | None = None,
     paused: bool | None = None,
     reason: str = "",
+    until: int = 0,
     timeout: float | None = None,
 ) -> Call[Lane]:
     """Changes a lane, at once and for all orgs. What is None stays as it is.
@@ -65,15 +66,18 @@ def set_lane(
         rate_per_s: The most attempts that may begin in a second; 0 removes the bound. Only keyed lanes have a rate.
         paused: True to let no further attempt begin, False to let them begin again.
         reason: Why; it is shown with the lane.
+        until: With `paused=True`: when the lane goes on by itself, ms since the epoch; 0 until it is resumed.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
         The lane after the change.
 
     Raises:
-        InvalidArgumentError: The limit or the rate is out of range, or a worker pool was given a rate.
+        InvalidArgumentError: The limit, the rate or the time is out of range, or a worker pool was given a rate.
         AbortedError: Others change the lane at the same time. Try again.
         PermissionDeniedError: The API key lacks the permissions `admin` and `operator`.
     """
-    request = pb.SetLaneRequest(name=name, limit=limit, rate_per_s=rate_per_s, paused=paused, reason=reason)
+    request = pb.SetLaneRequest(
+        name=name, limit=limit, rate_per_s=rate_per_s, paused=paused, reason=reason, until=until
+    )
     return Call(_METHOD("SetLane"), request, reader(Lane, "lane"), timeout)

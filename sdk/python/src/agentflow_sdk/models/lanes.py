@@ -35,3 +35,5 @@ class Lane(Record):
     """The number of worker processes that ask for the pool's tasks."""
     holders: tuple[str, ...] = ()
     """The attempts that have a slot of the lane."""
+    paused_until: int = 0
+    """When the pause ends by itself, ms since the epoch; 0 if it does not."""

@@ -34,6 +34,8 @@ class Versions(RecordPage[WorkflowVersion]):
     """True if the workflow is paused."""
     paused_reason: str = ""
     """Why the workflow is paused."""
+    paused_until: int = 0
+    """When the pause ends by itself, ms since the epoch; 0 if it does not."""
     next_page_token: str = ""
     """The `page_token` of the next page; empty on the last page."""
 

@@ -143,6 +143,8 @@ class Run(Priced):
     """The run that continues this one with new inputs."""
     paused_reason: str = ""
     """Why the run is paused."""
+    paused_until: int = 0
+    """When the pause ends by itself, ms since the epoch; 0 if it does not."""
     waiting_steps: tuple[str, ...] = ()
     """The keys of the steps that wait for a time, a signal, an approval or another run."""
     derived_run_ids: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
     def PauseRun(self, request: Any, context: Any) -> Reply:
         run = self._state.run(request.run_id, context)
         with self._state.changing():
-            run.pause(request.reason)
+            run.pause(request.reason, request.until)
         return pb.PauseRunResponse(status=run.message.status)
 
     def ResumeRun(self, request: Any, context: Any) -> Reply:

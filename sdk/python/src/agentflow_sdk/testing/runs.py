@@ -80,17 +80,21 @@ class FakeRun:
     def is_over(self) -> bool:
         return self.message.status in FINAL
 
-    def pause(self, reason: str) -> None:
-        if not self.is_over and not self._paused:
+    def pause(self, reason: str, until: int = 0) -> None:
+        if self.is_over:
+            return
+        self.message.paused_until = until
+        if not self._paused:
             self._paused = True
             self.message.status = pb.RUN_STATUS_PAUSED
             self.message.paused_reason = reason
-            self._event("run.paused", reason=reason)
+            self._event("run.paused", reason=reason, until=until)
 
     def resume(self) -> None:
         if self._paused and not self.is_over:
             self._paused = False
             self.message.paused_reason = ""
+            self.message.paused_until = 0
             self.message.status = pb.RUN_STATUS_RUNNING
             self._event("run.resumed")
             self.go_on()
@@ -125,6 +129,8 @@ class FakeRun:
 
     def go_on(self) -> None:
         """Does everything that can happen now."""
+        if 0 < self.message.paused_until <= self._world.now_ms:
+            self.resume()
         while not (self.is_over or self._paused or self.is_held) and self._move():
             pass
         if self.is_over or self._paused:

@@ -168,8 +168,10 @@ async def _do(call: Call, order: Order, run_id: str) -> str:
     """Returns the id of the new run that the action made, if it made one."""
     if order.action == "cancel":
         await commands.cancel(call, run_id, order.reason, grace_ms=order.grace_ms, force=order.force)
-    elif order.action in {"pause", "resume"}:
-        await commands.set_paused(call, run_id, order.action == "pause", order.reason)
+    elif order.action == "pause":
+        await commands.pause(call, run_id, order.reason)
+    elif order.action == "resume":
+        await commands.resume(call, run_id, order.reason)
     elif order.action == "retry":
         return (await forks.retry(call, run_id, Changes(), key="")).run
     else:

@@ -93,18 +93,29 @@ async def cancel(call: Call, run_id: str, reason: str, *, grace_ms: int = 0, for
     return (await status_of(call, run_id) or status) if result.late else status
 
 
-async def set_paused(call: Call, run_id: str, paused: bool, reason: str) -> str:
-    """Asks the scheduler to pause or resume, and returns the status at that moment.
+async def pause(call: Call, run_id: str, reason: str, until: int = 0) -> str:
+    """Asks the scheduler to pause, and returns the status at that moment.
 
-    A run that is over, or is already as asked, stays as it is.
+    A run that is over, or is already as asked, stays as it is. until: ms since the epoch; 0 until it is resumed.
     """
     limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
+    limits.check_until(until, call.now_ms())
     state = await run_view.state_of(call, run_id)
-    if not state.status.terminal and state.pause_requested != paused:
-        kind = ev.RunPauseRequested if paused else ev.RunResumeRequested
+    if not state.status.terminal and (not state.pause_requested or state.paused_until != until):
         reason = await call.safe_reason(reason, run_id, "input")
-        event = kind(**call.header(run_id), reason=reason, by=call.identity.actor)
-        await call.append(event, f"{'pause' if paused else 'resume'}:{call.org}:{run_id}:{state.facts_seq}")
+        event = ev.RunPauseRequested(**call.header(run_id), reason=reason, by=call.identity.actor, until=until)
+        await call.append(event, f"pause:{call.org}:{run_id}:{state.facts_seq}:{until}")
+    return state.status.value
+
+
+async def resume(call: Call, run_id: str, reason: str) -> str:
+    """Asks the scheduler to resume, and returns the status at that moment. A run that is not paused stays as it is."""
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
+    state = await run_view.state_of(call, run_id)
+    if not state.status.terminal and state.pause_requested:
+        reason = await call.safe_reason(reason, run_id, "input")
+        event = ev.RunResumeRequested(**call.header(run_id), reason=reason, by=call.identity.actor)
+        await call.append(event, f"resume:{call.org}:{run_id}:{state.facts_seq}")
     return state.status.value
 
 

@@ -16,6 +16,7 @@ class Versions(msgspec.Struct):
     versions: list[VersionRow]  # newest first
     labels: dict[int, list[str]]
     paused: str | None  # why the workflow is paused, None if it is not
+    paused_until: int = 0  # when that ends by itself, ms since the epoch
 
 
 async def find(call: Call, workflow: str, before: int | None, limit: int) -> Versions:
@@ -26,7 +27,7 @@ async def find(call: Call, workflow: str, before: int | None, limit: int) -> Ver
         raise await lookup.unknown_workflow(call, name)
     marks = labels.shown(await call.store.labels.list(call.org, name))
     pause = await controls_bucket.workflow_pause(call, name)
-    return Versions(rows, marks, None if pause is None else pause.reason)
+    return Versions(rows, marks, *((None, 0) if pause is None else (pause.reason, pause.paused_until)))
 
 
 async def set_label(

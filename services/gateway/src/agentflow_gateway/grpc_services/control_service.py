@@ -8,6 +8,7 @@ from typing import Any, Final
 from agentflow.v1 import control_pb2 as pb
 from agentflow_common.errors import OverloadedError
 from agentflow_common.runs.fork import Changes
+from agentflow_gateway import limits
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import EnumNames, message_of, struct_of
@@ -33,10 +34,12 @@ class RunControlService:
         self._batches = Gate(_too_many_batches)
 
     async def PauseRun(self, request: Any, call: Call) -> Any:
-        return pb.PauseRunResponse(status=await _set_paused(call, request, True))
+        before = await commands.pause(call, request.run_id, request.reason, request.until)
+        return pb.PauseRunResponse(status=await _settled(call, request.run_id, True, before))
 
     async def ResumeRun(self, request: Any, call: Call) -> Any:
-        return pb.ResumeRunResponse(status=await _set_paused(call, request, False))
+        before = await commands.resume(call, request.run_id, request.reason)
+        return pb.ResumeRunResponse(status=await _settled(call, request.run_id, False, before))
 
     async def SignalRun(self, request: Any, call: Call) -> Any:
         payload = convert.optional(request, "payload")
@@ -104,7 +107,8 @@ class RunControlService:
 
     async def PauseWorkflow(self, request: Any, call: Call) -> Any:
         reason = await call.safe_reason(request.reason)
-        await _set_workflow_pause(call, request.workflow, reason, True)
+        limits.check_until(request.until, call.now_ms())
+        await _set_workflow_pause(call, request.workflow, reason, True, request.until)
         return pb.PauseWorkflowResponse()
 
     async def ResumeWorkflow(self, request: Any, call: Call) -> Any:
@@ -115,17 +119,15 @@ def _too_many_batches(text: str) -> OverloadedError:
     return OverloadedError(f"{text} batches; try again", kind="too_many_batches", retry_after_ms=2000)
 
 
-async def _set_paused(call: Call, request: Any, paused: bool) -> Any:
-    before = await commands.set_paused(call, request.run_id, paused, request.reason)
-    status = await commands.wait_for_pause(call, request.run_id, paused, before)
-    return convert.RUN_STATUS.number(status)
+async def _settled(call: Call, run_id: str, paused: bool, before: str) -> Any:
+    return convert.RUN_STATUS.number(await commands.wait_for_pause(call, run_id, paused, before))
 
 
-async def _set_workflow_pause(call: Call, workflow: str, reason: str, paused: bool) -> bool:
+async def _set_workflow_pause(call: Call, workflow: str, reason: str, paused: bool, until: int = 0) -> bool:
     name = labels.parse_name(workflow)
     if paused and not await call.store.runs.knows_workflow(call.org, name):
         raise await lookup.unknown_workflow(call, name)
-    pause = WorkflowPause(paused, reason, call.identity.actor, call.now_ms())
+    pause = WorkflowPause(paused, reason, call.identity.actor, call.now_ms(), until)
     return await controls_bucket.set_workflow_pause(call, name, pause)
 
 

@@ -123,6 +123,7 @@ def _whole(view: run_view.RunView) -> Any:
         origin_run_id=state.origin.run if state.origin else "",
         origin_step=state.origin.step if state.origin else "",
         paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
+        paused_until=state.paused_until if state.pause_requested else 0,
         waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
         derived_run_ids=view.derived,
         unregistered=view.unregistered,

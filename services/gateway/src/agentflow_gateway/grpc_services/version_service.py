@@ -38,6 +38,7 @@ class VersionService:
             ],
             paused=listed.paused is not None,
             paused_reason=listed.paused or "",
+            paused_until=listed.paused_until,
         )
 
     async def SetLabel(self, request: Any, call: Call) -> Any:

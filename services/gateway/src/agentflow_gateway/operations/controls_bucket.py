@@ -20,7 +20,7 @@ from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
 
 _TRIES_MAX: Final = 5
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T", "WorkflowPause", "LaneSetting")
 
 
 class WorkflowPause(msgspec.Struct, frozen=True):
@@ -28,6 +28,7 @@ class WorkflowPause(msgspec.Struct, frozen=True):
     reason: str = ""
     by: str = ""
     at: int = 0  # ms since the epoch
+    paused_until: int = 0  # when the pause ends by itself; 0: when the workflow is resumed
 
 
 class LaneSetting(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,6 +40,7 @@ class LaneSetting(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     by: str = ""
     at: int = 0
+    paused_until: int = 0  # when the pause ends by itself; 0: when the lane is resumed
 
 
 def workflow_key(org: str, name: str) -> str:
@@ -59,16 +61,22 @@ async def _bucket(deps: Deps) -> Any:
 
 
 async def read(deps: Deps, key: str, kind: type[T]) -> tuple[T | None, int]:
-    """Returns (the value, its revision); (None, 0) if it does not exist, (None, revision) if it can't be read."""
+    """Returns (the value, its revision); (None, 0) if it does not exist, (None, revision) if it can't be read.
+
+    A pause that has ended by itself is left out.
+    """
     bucket = await _bucket(deps)
     try:
         entry = await bucket.get(key)
     except KeyNotFoundError:
         return None, 0
     try:
-        return msgspec.json.decode(entry.value, type=kind), entry.revision
+        found = msgspec.json.decode(entry.value, type=kind)
     except UNREADABLE:
         return None, entry.revision
+    if 0 < found.paused_until <= deps.clock.now_ms():
+        found = msgspec.structs.replace(found, paused=False, reason="", paused_until=0)
+    return found, entry.revision
 
 
 async def write(deps: Deps, key: str, value: msgspec.Struct, revision: int) -> bool:
@@ -93,11 +101,12 @@ async def workflow_pause(call: Call, name: str) -> WorkflowPause | None:
 
 
 async def set_workflow_pause(call: Call, name: str, pause: WorkflowPause) -> bool:
-    """Returns False if it was so before; then nothing is written."""
+    """Returns False if it was so before, until the same time; then nothing is written."""
     key = workflow_key(call.org, name)
     for _ in range(_TRIES_MAX):
         before, revision = await read(call.deps, key, WorkflowPause)
-        if (before is not None and before.paused) == pause.paused:
+        was = before if before is not None and before.paused else WorkflowPause(paused=False)
+        if (was.paused, was.paused_until) == (pause.paused, pause.paused_until):
             return False
         if await write(call.deps, key, pause, revision):
             return True

@@ -59,6 +59,7 @@ class LaneChange(msgspec.Struct, frozen=True):
     rate_per_s: float | None = None
     paused: bool | None = None
     reason: str = ""
+    until: int = 0  # of a pause: when it ends by itself, ms since the epoch; 0: when the lane is resumed
 
 
 def check_name(name: str) -> str:
@@ -120,7 +121,7 @@ async def pool(deps: Deps, name: str) -> Pool:
 
 
 def _unknown(set_as: str, setting: LaneSetting) -> Pool:
-    return Pool(known=False, paused=setting.paused, reason=setting.reason, set_as=set_as)
+    return Pool(False, paused=setting.paused, reason=setting.reason, set_as=set_as, paused_until=setting.paused_until)
 
 
 async def _served(deps: Deps, name: str, set_as: str, setting: LaneSetting) -> Pool:
@@ -143,6 +144,7 @@ def _pool(info: api.ConsumerInfo, set_as: str, setting: LaneSetting) -> Pool:
         paused=setting.paused,
         reason=setting.reason,
         limit=setting.limit,
+        paused_until=setting.paused_until,
     )
 
 
@@ -246,13 +248,17 @@ def changed(before: LaneSetting, change: LaneChange, by: str, now_ms: int) -> La
         problems.append(Problem("rate_per_s", f"{rate:,.10g} a second is out of range", rate_fix))
     if change.limit is None and rate is None and change.paused is None:
         problems.append(Problem("lane", "the request changes nothing", "give a limit, a rate, or pause or resume it"))
+    if change.until and not change.paused:
+        problems.append(Problem("until", "only a pause has an end", "pause the lane, or leave it out"))
     if problems:
         raise InvalidError.of(problems, "the lane can't be set")
+    limits.check_until(change.until, now_ms)
     after = LaneSetting(
         limit=before.limit if change.limit is None else change.limit or None,
         rate_per_s=before.rate_per_s if rate is None else rate or None,
         paused=before.paused if change.paused is None else change.paused,
         reason=before.reason if change.paused is None else change.reason * change.paused,
+        paused_until=before.paused_until if change.paused is None else change.until,
     )
     same = msgspec.structs.replace(before, by="", at=0) == after
     return before if same else msgspec.structs.replace(after, by=by, at=now_ms)

@@ -33,8 +33,11 @@ async def _surroundings(call: Call, state: RunState, definition: Definition) -> 
     return Surroundings(
         now_ms=call.now_ms(),
         workflow_paused=None if pause is None else pause.reason,
+        workflow_paused_until=0 if pause is None else pause.paused_until,
         lanes=keyed,
-        pauses={name: (set_as or name, setting.reason) for name, (set_as, setting) in settings.items()},
+        pauses={
+            name: (set_as or name, setting.reason, setting.paused_until) for name, (set_as, setting) in settings.items()
+        },
         pools={name: await lanes.pool(call.deps, name) for name in _offered_to(state, definition)},
         schedulers=call.deps.load.schedulers,
         visible_org=call.org,

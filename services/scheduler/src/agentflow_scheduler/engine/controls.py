@@ -8,6 +8,7 @@ from typing import Final
 
 from nats.aio.client import Client
 
+from agentflow_common.clock import Clock
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, ControlSettings
 from agentflow_common.lanes.fold import LaneConfig
 from agentflow_common.log.consumers import Tail
@@ -15,15 +16,16 @@ from agentflow_common.log.transient import AWAY
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
+LOOK_S: Final = 0.5  # how late the end of a pause is noticed
 
 
 class Controls:
     """Follows the bucket of settings."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: Client, clock: Clock) -> None:
         self._nc = nc
-        self._settings = ControlSettings()
-        self.changed = asyncio.Event()  # a setting came
+        self._settings = ControlSettings(clock.now_ms)
+        self.changed = asyncio.Event()  # a setting came, or a pause has ended by itself
         self.known = asyncio.Event()  # all settings were read once
 
     def is_paused(self, org: str, workflow: str) -> bool:
@@ -42,9 +44,11 @@ class Controls:
             tail = Tail(self._nc, CONTROLS_STREAM, [f"{CONTROLS_PREFIX}>"])
             try:
                 while True:
-                    for delivery in await tail.batch(5.0 if self.known.is_set() else 0.1):
+                    for delivery in await tail.batch(LOOK_S if self.known.is_set() else 0.1):
                         if self._settings.take(delivery.subject, delivery.data):
                             self.changed.set()
+                    if self._settings.has_pause_ended():
+                        self.changed.set()
                     if tail.caught_up.is_set() and not self.known.is_set():
                         self.known.set()
                         self.changed.set()

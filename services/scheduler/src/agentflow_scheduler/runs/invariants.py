@@ -136,7 +136,7 @@ def _is_final(run: Run, node: PlanNode, key: str, step: StepState) -> bool:
         return True  # one that failed and is tried again is RETRYING or under way by now, or dirty
     if step.status is StepStatus.CANCELLED:
         return bool(step.lost_to)
-    goes_on = "go_on" in {judge(node, key, step), key in run.faults and final_verdict(node, key)}
+    goes_on = "go_on" in {judge(node, key, step), key in run.faults and final_verdict(node, key, run.faults[key])}
     return step.status is StepStatus.OUTCOME_UNKNOWN and goes_on
 
 

@@ -7,7 +7,7 @@ not over ends the turn:
 2. Ending: a run that is being compensated goes on with that. Nothing else is decided any more.
 3. Cancel: a run that was asked to cancel is closed and compensated, after its grace period.
 4. Deadline: a run that takes too long fails.
-5. Pause: a paused run begins nothing.
+5. Pause: a paused run begins nothing. A timer ends the pause if it was asked for until a time.
 6. Slot: a run that takes a slot of a run lane asks for it, and begins no step before it has it. One that is refused
    ends.
 7. Steps: each dirty step is advanced, until none is left. That may make other steps dirty. In between, the back edges
@@ -133,9 +133,11 @@ def _begin(run: Run, out: RunDecisions) -> None:
 
 def _pause(run: Run, out: RunDecisions) -> None:
     """Gives the slots of keyed lanes back. Running steps go on, and their reports are decided on after the pause."""
-    state = run.state
+    state, until = run.state, run.state.paused_until
     if state.status is not RunStatus.PAUSED:
-        out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
+        out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by, until=until)
+    if until and timer_ids.pause_end(until) not in state.timers:
+        out.emit(ev.TimerSet, timer=timer_ids.pause_end(until), kind="pause", fire_at=until)
     for key in run.dirty:
         step = state.steps.get(key)
         if step is not None and step.lane:

@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.clock import Clock
 from agentflow_common.ids import check_token
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, LIMIT_MAX, ControlSettings
 from agentflow_common.log.event_log import EventLog
@@ -36,13 +37,13 @@ class PoolQueues:
     A pool without a limit has LIMIT_MAX tasks in hand.
     """
 
-    def __init__(self, event_log: EventLog, settings: WorkerSettings) -> None:
+    def __init__(self, event_log: EventLog, settings: WorkerSettings, clock: Clock) -> None:
         for pool in settings.pools:
             check_token(pool, "pool")
         self._pools = settings.pools
         self._jsm = event_log.nc.jsm()
         self._ack_wait_s = settings.ack_wait_s
-        self._settings = ControlSettings()
+        self._settings = ControlSettings(clock.now_ms)
         self._paused: set[str] = set()
         self._tail = event_log.tail([f"{CONTROLS_PREFIX}>"], stream=CONTROLS_STREAM)
 
@@ -82,13 +83,14 @@ class PoolQueues:
             await self._jsm.consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable(pool))
 
     async def _read(self, wait_s: float) -> bool:
-        """Takes new settings. Returns True if there were any."""
+        """Takes new settings. Returns True if there were any, or a pause has ended by itself."""
         batch = await self._tail.batch(wait_s)
         for delivery in batch:
             self._settings.take(delivery.subject, delivery.data)
-        if batch:
+        changed = self._settings.has_pause_ended() or bool(batch)
+        if changed:
             self._paused = {pool for pool in self._pools if self._settings.config_for(pool).paused}
-        return bool(batch)
+        return changed
 
     async def _apply(self, pool: str) -> None:
         """Brings the consumer to the wanted state. It is touched only if it differs."""

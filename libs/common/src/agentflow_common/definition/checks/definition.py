@@ -21,6 +21,7 @@ from agentflow_common.definition.checks.names import (
     suggest,
 )
 from agentflow_common.definition.checks.retry_types import retry_findings
+from agentflow_common.definition.checks.timeouts import timeout_findings
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
@@ -80,6 +81,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         detached_findings(definition),
         finally_findings(definition),
         retry_findings(definition),
+        timeout_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from agentflow_common.definition.durations import Duration, duration_ms, duration_schema
-from agentflow_common.definition.nodes.base import Model
+from agentflow_common.definition.nodes.base import Model, NodeId
 
 SHORT: Final = {"on": "retryable", "not_on": "non_retryable"}  # short names of fields, each with the field
 
@@ -92,6 +92,12 @@ class Policy(Model):
 
     on_failure: Literal["fail", "continue"] = "fail"
     """After the last attempt: fail the run, or continue without the step's output."""
+
+    on_timeout: NodeId | None = Field(None, examples=["ask_a_person"])
+    """The node with which the run goes on if the step took too long, after its last attempt. Its other edges are not
+    taken then. For tools, functions, models, subworkflows, maps and loops it needs a limit above; a signal and an
+    approval have limits of their own.
+    """
 
     on_unknown: Literal["fail", "retry", "ask"] | None = None
     """If a worker vanished in the middle of something that must not silently happen twice: fail the

@@ -163,7 +163,7 @@ def handle_failure(at: StepContext) -> None:
 
 def close_failed(at: StepContext, error: StepError) -> None:
     """Fails the run by this step, or goes on without the step, as its policy says. See finally_nodes.py, too."""
-    if final_verdict(at.node, at.key) == "fail" and not at.node.at_end:
+    if final_verdict(at.node, at.key, error) == "fail" and not at.node.at_end:
         at.out.failure = (error, at.key)
     else:
         at.run.mark_final(at.key)

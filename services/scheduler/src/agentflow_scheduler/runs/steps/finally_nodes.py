@@ -79,6 +79,6 @@ def _failure(run: Run) -> tuple[StepError, str] | None:
     for name in run.plan.last:
         step = run.state.steps.get(name)
         over = step is not None and step.status in NOT_DONE
-        if step is not None and over and final_verdict(run.plan.nodes[name], name) == "fail":
+        if step is not None and over and final_verdict(run.plan.nodes[name], name, error_of(step)) == "fail":
             return error_of(step), name
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from agentflow_common import ids
+from agentflow_common.definition.dependencies import TIMED_OUT
 from agentflow_common.definition.nodes.policy import Retry
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
@@ -36,13 +37,14 @@ def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
         again = False
     else:
         again = _may_retry(retry, error, step.attempt)
-    return "retry" if again and not step.expired else final_verdict(node, key)
+    return "retry" if again and not step.expired else final_verdict(node, key, error)
 
 
-def final_verdict(node: PlanNode, key: str) -> Verdict:
+def final_verdict(node: PlanNode, key: str, error: StepError) -> Verdict:
     """Returns the verdict once no attempts are left. An iteration or an item of a map never fails the run."""
     item = node.kind in {"map", "loop"} and parent_of(key) is not None
-    return "fail" if node.policy.on_failure == "fail" and not item and not is_undo(key) else "go_on"
+    late = node.policy.on_timeout is not None and error.type in TIMED_OUT
+    return "go_on" if node.policy.on_failure == "continue" or late or item or is_undo(key) else "fail"
 
 
 def fails_run(node: PlanNode, key: str, step: StepState) -> bool:
