@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentctl import failures
 from agentflow_common import errors
-from agentflow_common.definition.checks import retry_types
+from agentflow_common.definition.checks import policies
 from agentflow_sdk import errors as sdk_errors
 from agentflow_worker.providers import port
 from tests.docs import errors as tables
@@ -82,9 +82,9 @@ def test_every_type_that_the_engine_gives_a_failed_step_is_explained() -> None:
 
 
 def test_retry_policies_know_the_types_of_the_page() -> None:
-    assert set(ENGINE) == retry_types.ENGINE_TYPES
-    assert set(MODELS) == retry_types.MODEL_TYPES
-    assert {f"`{name}`" for name in retry_types.HTTP_TYPES} <= set(re.findall(r"`http_\w+`", PAGE))
+    assert set(ENGINE) == policies.ENGINE_TYPES
+    assert set(MODELS) == policies.MODEL_TYPES
+    assert {f"`{name}`" for name in policies.HTTP_TYPES} <= set(re.findall(r"`http_\w+`", PAGE))
 
 
 def test_the_engine_makes_a_type_retryable_as_the_page_says() -> None:

@@ -382,11 +382,8 @@ class Rules(RunFold):
             step = state.steps.get(current_key(state, name))
             if not self._settled(step, name):
                 self.fail(f"the run completed without {name}")
-            elif step is not None and step.status is StepStatus.FAILED and self._fails_run(name, step):
+            elif step is not None and step.status is StepStatus.FAILED and timeouts.fails_run(self.nodes[name], step):
                 self.fail(f"the run completed though {name} failed")
-
-    def _fails_run(self, name: str, step: StepState) -> bool:
-        return self.nodes[name].policy.on_failure == "fail" and not timeouts.is_late(self.nodes[name], step)
 
 
 _CHECKS: dict[type[ev.Event], Any] = {

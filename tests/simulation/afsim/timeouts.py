@@ -35,3 +35,8 @@ def with_paths(seed: int, index: int, definition: dict[str, Any]) -> dict[str, A
 def is_late(node: Any, step: StepState) -> bool:
     """True if the step took too long, so that the run goes on somewhere else."""
     return node.policy.on_timeout is not None and step.error is not None and step.error.type in TIMED_OUT
+
+
+def fails_run(node: Any, step: StepState) -> bool:
+    """True if a failure of the step is a failure of the run."""
+    return node.policy.on_failure == "fail" and not is_late(node, step)

@@ -133,3 +133,19 @@ def test_a_mistake_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidError) as caught:
         parse_dict(workflow(*nodes, edges=edges("a b")))
     assert message in [problem.message for problem in caught.value.problems]
+
+
+def test_a_step_can_t_lead_to_a_node_at_the_end_of_the_run() -> None:
+    late = {"policy": {"timeout_ms": 1, "on_timeout": "late"}}
+    with pytest.raises(InvalidError) as caught:
+        parse_dict(workflow({**function("a"), **late}, {**function("late"), "finally": True}, edges=[]))
+    message = "'late' runs when the run ends, and 'a' does not"
+    assert (message, "name a node that has the same `finally`") in [(p.message, p.fix) for p in caught.value.problems]
+
+
+def test_nodes_at_the_end_of_the_run_lead_to_each_other() -> None:
+    own = {"finally": True, "policy": {"timeout_ms": 1000, "on_timeout": "late", "retry": {"max_attempts": 1}}}
+    run = RunDriver(workflow(function("a"), {**function("z"), **own}, {**function("late"), "finally": True}, edges=[]))
+    run.submit().completes("a").fires("timeout:z:1")
+    assert run.statuses == {"a": "completed", "z": "failed", "late": "scheduled"}
+    assert run.completes("late").status is RunStatus.COMPLETED

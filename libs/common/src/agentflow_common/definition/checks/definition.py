@@ -20,8 +20,7 @@ from agentflow_common.definition.checks.names import (
     refers,
     suggest,
 )
-from agentflow_common.definition.checks.retry_types import retry_findings
-from agentflow_common.definition.checks.timeouts import timeout_findings
+from agentflow_common.definition.checks.policies import retry_findings, timeout_findings
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms

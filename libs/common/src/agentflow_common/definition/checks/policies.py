@@ -1,4 +1,4 @@
-"""Checks of the error types that retry policies name: misspelt ones, and ones that stand in both lists."""
+"""Checks of policies: the error types that retries name (misspelt ones, ones in both lists), and `on_timeout`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from agentflow_common import errors
+from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.policy import Retry
+from agentflow_common.definition.nodes.types import AnyNode, ApprovalNode, SignalNode
 from agentflow_common.places import Finding, Place
 
+_FIX: Final = {
+    "signal": "add `config.timeout_ms`, with `on_timeout: fail` there",
+    "approval": "add `config.expires_ms`, with `on_expire: fail` there",
+}
 ENGINE_TYPES: Final = frozenset(
     {"undecidable", "timeout", "heartbeat_timeout", "outcome_unknown", "worker_lost", "cancelled", "deadline",
      "signal_timeout", "rejected", "approval_expired", "max_iterations", "max_supersteps", "invalid_state",
@@ -76,3 +82,41 @@ def _one_slip(a: str, b: str) -> bool:
     rest_a, rest_b = a[at:], b[at:]
     swapped = rest_a[:2] == rest_b[1::-1] and rest_a[2:] == rest_b[2:]
     return rest_a[1:] == rest_b[1:] or rest_a[1:] == rest_b or rest_a == rest_b[1:] or swapped
+
+
+def timeout_findings(definition: Definition) -> Iterator[Finding]:
+    """Yields the problems of the nodes that name another one for the case that they take too long."""
+    nodes = {node.id: node for node in definition.dag.nodes}
+    edges = {(edge.source, edge.target) for edge in definition.dag.edges}
+    edges |= {(name, node.id) for node in definition.dag.nodes for name in node.depends_on}
+    for number, node in enumerate(definition.dag.nodes):
+        target = node.policy.on_timeout
+        if target is None:
+            continue
+        here: Place = ("dag", "nodes", number, "policy", "on_timeout")
+        if definition.graph is not None:
+            fix = f"set `on_failure: continue`, and give an edge the condition {node.id}.error.type == 'timeout'"
+            yield here, "a graph has no `on_timeout`", fix
+        elif target not in nodes:
+            yield here, f"there is no node {target!r}", suggest(target, nodes)
+        elif nodes[target].at_end is not node.at_end:
+            text = f"{target!r} {'does not run' if node.at_end else 'runs'} when the run ends, and {node.id!r} "
+            yield here, text + ("does" if node.at_end else "does not"), "name a node that has the same `finally`"
+        elif target == node.id:
+            yield here, f"{target!r} is the node itself", "name another node; `retry` tries the step again"
+        elif (node.id, target) in edges:
+            yield here, f"an edge leads from {node.id!r} to {target!r} in any case", "remove one of them"
+        elif "-" in node.id:
+            text = f"{node.id!r} can't stand in a condition, where `-` means minus, and this makes one"
+            yield here, text, f"name the node {node.id.replace('-', '_')}"
+        elif not _is_limited(node):
+            yield here, f"nothing limits the time of {node.id!r}", _FIX.get(node.type, "add `timeout_ms`")
+
+
+def _is_limited(node: AnyNode) -> bool:
+    if isinstance(node, SignalNode):
+        return node.config.timeout_ms is not None and node.config.on_timeout == "fail"
+    if isinstance(node, ApprovalNode):
+        return node.config.expires_ms is not None and node.config.on_expire == "fail"
+    policy = node.policy
+    return any(limit is not None for limit in (policy.timeout_ms, policy.total_timeout_ms, policy.heartbeat_ms))
