@@ -145,7 +145,7 @@ SOON = {
     "detached_is_a_child": 23,
     "pause_without_end": 9,
     "workflow_pause_without_end": 153,
-    "late_steps_fail": 73,
+    "late_steps_fail": 81,
 }
 
 
