@@ -234,6 +234,8 @@ def test_the_list_of_approvals_reads_only_decisions_that_may_concern_it() -> Non
     read: list[ev.Event] = [ev.StepWaiting(**at, kind="approval"), ev.StepResolved(**at, status="completed")]
     assert [may_concern_approvals(ev.encode(event)) for event in read] == [True, True]
     skipped = ev.StepSkipped(org="o", run="r", ts=1, step="ask", reason="condition")
+    for nonsense in (b"[" * 99, b'{"type":"signal.received","name":"\xed"}'):
+        assert may_concern_approvals(nonsense), "it goes to the dead letters"
     assert not may_concern_approvals(ev.encode(skipped))
     assert may_concern_approvals(b'{"v":1,"type":"step.skipped"}')  # written by something else: it is decoded
 

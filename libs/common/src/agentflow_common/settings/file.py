@@ -142,6 +142,7 @@ KNOWN: Final = frozenset(
         "SIM_MODELS",
         "SNAPSHOT_EVERY",
         "STEP_TIMEOUT_S_MAX",
+        "SUBWORKFLOW_DEPTH_MAX",
         "SWEEP_S",
         "TEXT_CHARS_MAX",
         "THREADS_MAX",

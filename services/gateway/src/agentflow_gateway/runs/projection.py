@@ -100,6 +100,7 @@ class Projection(Follower):
 
 _CLOSING: Final = (ev.StepResolved, ev.StepCancelled, ev.StepTimedOut, ev.StepUndecidable)
 _TYPE: Final = b'{"type":"'  # every event that this version writes begins so
+_OF_STEP: Final = _TYPE + b"step."
 _ABOUT_APPROVALS: Final = tuple(_TYPE + ev.event_type(kind).encode() for kind in (ev.StepWaiting, *_CLOSING))
 
 
@@ -119,8 +120,11 @@ class ApprovalProjection(Projection):
 
 
 def may_concern_approvals(data: bytes) -> bool:
-    """True if a step decision may open or close an approval, by its first bytes. Pure."""
-    return data.startswith(_ABOUT_APPROVALS) or not data.startswith(_TYPE)
+    """True if an event may open or close an approval, by its first bytes. Pure.
+
+    What does not look like a decision about a step is read too: nonsense goes to the dead letters.
+    """
+    return data.startswith(_ABOUT_APPROVALS) or not data.startswith(_OF_STEP)
 
 
 def approvals_of(batch: Iterable[tuple[int, ev.Event]]) -> list[ApprovalRow]:
