@@ -115,6 +115,20 @@ _CEL: Final[dict[str, _Shown]] = {
 }
 
 
+def with_tags(text: str, tag: re.Pattern[str], read: Callable[[re.Match[str]], Expr]) -> Expr:
+    """Returns a text in which each match of `tag` stands for an expression. A lone tag keeps the type of its value."""
+    parts: list[Expr] = []
+    position = 0
+    for match in tag.finditer(text):
+        if match.start() > position:
+            parts.append(Literal(text[position : match.start()]))
+        parts.append(read(match))
+        position = match.end()
+    if position < len(text) or not parts:
+        parts.append(Literal(text[position:]))
+    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+
+
 def _path(root: str, path: Iterable[str | int]) -> str:
     text = root
     for part in path:

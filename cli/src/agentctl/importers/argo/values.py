@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from agentctl.importers.expression import Expr, Fields, Items, Joined, Literal, Op, Ref, UntranslatableError
+from agentctl.importers.expression import Expr, Fields, Items, Literal, Op, Ref, UntranslatableError, with_tags
 from agentctl.importers.infix import Dialect, Parts, parse
 
 Resolve = Callable[[tuple[str, ...]], Expr]
@@ -64,18 +64,7 @@ def text(given: Any, resolve: Resolve) -> Expr:
         return Items(tuple(text(item, resolve) for item in given))
     if not isinstance(given, str):
         return Literal(given)
-    parts: list[Expr] = []
-    position = 0
-    for match in _TAG.finditer(given):
-        if match.start() > position:
-            parts.append(Literal(given[position : match.start()]))
-        parts.append(_tag(match[1], match[2], resolve))
-        position = match.end()
-    if position < len(given):
-        parts.append(Literal(given[position:]))
-    if not parts:
-        return Literal("")
-    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    return with_tags(given, _TAG, lambda match: _tag(match[1], match[2], resolve))
 
 
 def when(given: str, resolve: Resolve) -> Expr:

@@ -6,7 +6,18 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from agentctl.importers.expression import Expr, Fields, Items, Joined, Literal, Op, UntranslatableError, both, part_of
+from agentctl.importers.expression import (
+    Expr,
+    Fields,
+    Items,
+    Joined,
+    Literal,
+    Op,
+    UntranslatableError,
+    both,
+    part_of,
+    with_tags,
+)
 from agentctl.importers.flow import ITERATIONS
 from agentctl.importers.infix import CHARS_MAX, Dialect, Parts, parse
 
@@ -68,16 +79,7 @@ def read(given: Any, resolve: Resolve) -> Expr:
         return Items(tuple(read(item, resolve) for item in given))
     if not isinstance(given, str):
         return Literal(given)
-    parts: list[Expr] = []
-    position = 0
-    for match in _TAG.finditer(given):
-        if match.start() > position:
-            parts.append(Literal(given[position : match.start()]))
-        parts.append(resolve(split(match[1].strip())))
-        position = match.end()
-    if position < len(given) or not parts:
-        parts.append(Literal(given[position:]))
-    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    return with_tags(given, _TAG, lambda match: resolve(split(match[1].strip())))
 
 
 def _without_names(code: str) -> str:

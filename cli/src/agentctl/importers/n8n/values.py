@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agentctl.importers.documents import Document
-from agentctl.importers.expression import Expr, Fields, Items, Joined, Literal, Op, Ref, UntranslatableError
+from agentctl.importers.expression import Expr, Fields, Items, Literal, Op, Ref, UntranslatableError, with_tags
 from agentctl.importers.flow import translated
 from agentctl.importers.infix import CHARS_MAX, Dialect, Parts, parse
 from agentctl.importers.source import Part
@@ -83,16 +83,7 @@ def read(part: Part, scope: Scope) -> Expr:
 
 def text(given: str, scope: Scope) -> Expr:
     """Returns a text with `{{ }}`."""
-    parts: list[Expr] = []
-    position = 0
-    for match in _TAG.finditer(given):
-        if match.start() > position:
-            parts.append(Literal(given[position : match.start()]))
-        parts.append(expression(match[1], scope))
-        position = match.end()
-    if position < len(given) or not parts:
-        parts.append(Literal(given[position:]))
-    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    return with_tags(given, _TAG, lambda match: expression(match[1], scope))
 
 
 _OPERATIONS: Final = {

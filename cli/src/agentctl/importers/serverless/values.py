@@ -13,12 +13,12 @@ from agentctl.importers.expression import (
     Expr,
     Fields,
     Items,
-    Joined,
     Literal,
     Op,
     Ref,
     UntranslatableError,
     part_of,
+    with_tags,
 )
 from agentctl.importers.flow import translated
 from agentctl.importers.infix import Dialect, Parts, parse
@@ -100,14 +100,11 @@ def address(part: Part, scope: Scope) -> Expr:
     text = part.text()
     if _WRAPPED.match(text.strip()):
         return read(part, scope)
-    parts: list[Expr] = []
-    position = 0
-    for match in _PLACE.finditer(text):
-        parts += [Literal(text[position : match.start()])] if match.start() > position else []
-        parts.append(translated(part, partial(scope.document.at, (match[1],)), Literal(match[0])))
-        position = match.end()
-    parts += [Literal(text[position:])] if position < len(text) or not parts else []
-    return parts[0] if len(parts) == 1 else Joined(tuple(parts))
+
+    def field(match: re.Match[str]) -> Expr:
+        return translated(part, partial(scope.document.at, (match[1],)), Literal(match[0]))
+
+    return with_tags(text, _PLACE, field)
 
 
 def duration_ms(part: Part) -> int:

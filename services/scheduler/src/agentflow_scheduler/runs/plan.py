@@ -128,14 +128,10 @@ class PlanEdge(msgspec.Struct, frozen=True):
     target: str
     condition: str | None
     max_iterations: int | None
+    sends: bool  # the target is given values of its own
     over: Resolver | None
     item: str
     args: dict[str, Resolver]
-
-    @property
-    def sends(self) -> bool:
-        """True if the target is given values of its own."""
-        return self.over is not None or bool(self.args)
 
     @property
     def name(self) -> str:
@@ -145,7 +141,7 @@ class PlanEdge(msgspec.Struct, frozen=True):
     def of(cls, edge: Edge, steps: Collection[str]) -> PlanEdge:
         over = None if edge.over is None else compile_value(edge.over, steps)
         args = {name: compile_value(value, steps) for name, value in edge.args.items()}
-        return cls(edge.source, edge.target, edge.condition, edge.max_iterations, over, edge.item, args)
+        return cls(edge.source, edge.target, edge.condition, edge.max_iterations, edge.sends, over, edge.item, args)
 
 
 class PlanRunLane(msgspec.Struct, frozen=True):

@@ -137,7 +137,7 @@ class Scope(msgspec.Struct, eq=False):
 
     def within(self, local: Mapping[str, Any]) -> Scope:
         """Returns a scope of the same run with these local names beside those that it has."""
-        return Scope(self.state, self.blobs, {**self.local, **local} if self.local else local)
+        return Scope(self.state, self.blobs, {**self.local, **local} if self.local else local, self.over, self.own)
 
     def looked_into(self) -> Scope:
         """Returns the scope with the values of all markers in its local names. Raises ExpressionError, NeedBlob."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator
 
 from agentflow_common.definition.checks.detached import detached_findings
-from agentflow_common.definition.checks.edges import edge_findings, own_names
+from agentflow_common.definition.checks.edges import edge_findings, sent_findings
 from agentflow_common.definition.checks.ends import end_findings, finally_findings, finally_reads
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import graph_findings
@@ -63,8 +63,8 @@ def _all(definition: Definition) -> Iterator[Finding]:
     sources = {} if definition.graph is not None else dependencies(definition)
     of_parts = itertools.chain(
         _inputs(definition),
-        edge_findings(definition, index),
-        _sent(definition, values),
+        edge_findings(definition, index, values),
+        sent_findings(definition, values),
         _policies(definition),
         run_lane_findings(definition),
         lock_findings(definition, index),
@@ -139,15 +139,6 @@ def _policies(definition: Definition) -> Iterator[Finding]:
         if node.policy.on_truncated is not None and not any(work.type == "llm" for work in works(node)):
             place: Place = ("dag", "nodes", number, "policy", "on_truncated")
             yield place, f"{node.id!r} calls no model: only a model's answer can be cut off", "remove it"
-
-
-def _sent(definition: Definition, values: Values) -> Iterator[Finding]:
-    """Yields the problems of the templates and references in what edges send."""
-    for number, edge in enumerate(definition.dag.edges):
-        here: Place = ("dag", "edges", number)
-        around = values.sent(edge.source)
-        yield from values.inside("", around).check((*here, "over"), edge.over)
-        yield from values.inside("", around | own_names(edge)).check((*here, "args"), edge.args)
 
 
 class _Node:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentflow_common.definition.checks.names import OF_TEMPLATES, condition_findings, refers, suggest
-from agentflow_common.definition.model import BUILT_IN, Definition, Edge
+from agentflow_common.definition.checks.names import OF_TEMPLATES, refers, suggest
+from agentflow_common.definition.checks.values import Values
+from agentflow_common.definition.model import Definition, Edge
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Finding, Place
 
 END = "END"
 
 
-def edge_findings(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
+def edge_findings(definition: Definition, index: dict[str, int], values: Values) -> Iterator[Finding]:
     """Yields the problems of edges: their ends, their conditions, and what they send."""
     seen: set[tuple[str, str]] = set()
-    sent = sent_names(definition)
     for number, edge in enumerate(definition.dag.edges):
         here: Place = ("dag", "edges", number)
         for field, name in (("from", edge.source), ("to", edge.target)):
@@ -31,8 +31,8 @@ def edge_findings(definition: Definition, index: dict[str, int]) -> Iterator[Fin
         if edge.max_iterations is not None and edge.condition is None and definition.graph is None:
             yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
         seen.add((edge.source, edge.target))
-        names = {*BUILT_IN, *own_names(edge), *sent.get(edge.source, ())}
-        yield from condition_findings((*here, "condition"), edge.condition, index, names, definition.inputs)
+        around = values.inside(edge.source)
+        yield from around.condition((*here, "condition"), edge.condition, own_names(edge))
 
 
 def own_names(edge: Edge) -> frozenset[str]:
@@ -40,14 +40,13 @@ def own_names(edge: Edge) -> frozenset[str]:
     return frozenset() if edge.over is None else frozenset({edge.item, "index"})
 
 
-def sent_names(definition: Definition) -> dict[str, frozenset[str]]:
-    """Returns by node the names of the values that edges of a graph give it."""
-    found: dict[str, frozenset[str]] = {}
-    for edge in definition.dag.edges if definition.graph is not None else ():
-        if edge.sends:
-            names = frozenset(edge.args or {edge.item})
-            found[edge.target] = found.get(edge.target, frozenset()) | names
-    return found
+def sent_findings(definition: Definition, values: Values) -> Iterator[Finding]:
+    """Yields the problems of the templates and references in what edges send."""
+    for number, edge in enumerate(definition.dag.edges):
+        here: Place = ("dag", "edges", number)
+        around = values.sent(edge.source)
+        yield from values.inside("", around).check((*here, "over"), edge.over)
+        yield from values.inside("", around | own_names(edge)).check((*here, "args"), edge.args)
 
 
 def sends_without_graph(definition: Definition) -> Iterator[Finding]:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Set
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from agentflow_common.definition.checks.names import OF_TEMPLATES, refers
+from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.nodes.base import ITEMS_MAX
 from agentflow_common.definition.nodes.calls import map_items
 from agentflow_common.definition.nodes.configs import MapConfig, Range
 from agentflow_common.definition.nodes.types import MapNode
 from agentflow_common.places import Finding, Place
-
-
-class Values(Protocol):
-    """The checks of the references, templates and conditions of a node."""
-
-    def check(self, place: Place, value: Any) -> Iterator[Finding]: ...
-
-    def condition(self, place: Place, text: str | None, local: Set[str]) -> Iterator[Finding]: ...
 
 
 def map_findings(here: Place, node: MapNode, values: Values, steps: Collection[str]) -> Iterator[Finding]:

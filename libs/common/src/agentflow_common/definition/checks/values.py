@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator, Set
 from typing import Any
 
-from agentflow_common.definition.checks.edges import sent_names
 from agentflow_common.definition.checks.names import condition_findings, suggest, template_findings
 from agentflow_common.definition.model import BUILT_IN, Definition
 from agentflow_common.expressions import language as expressions
@@ -20,8 +19,8 @@ class Values:
         self._index = index
         self._owner = ""
         self._local: frozenset[str] = frozenset()
-        self._declared = set(definition.inputs)
-        self._by_edges = sent_names(definition)
+        self._declared = definition.inputs
+        self._by_edges = _sent_names(definition)
         self._cyclic = definition.graph is not None or any(e.max_iterations for e in definition.dag.edges)
 
     def sent(self, node: str) -> frozenset[str]:
@@ -54,3 +53,13 @@ class Values:
             yield place, f"{text!r} refers to {step!r}, and there is no such node", suggest(step, self._index)
         elif step == self._owner and not self._cyclic:
             yield place, f"{text!r} refers to the node itself", "refer to a node that runs before"
+
+
+def _sent_names(definition: Definition) -> dict[str, frozenset[str]]:
+    """Returns by node the names of the values that edges of a graph give it."""
+    found: dict[str, frozenset[str]] = {}
+    for edge in definition.dag.edges if definition.graph is not None else ():
+        if edge.sends:
+            names = frozenset(edge.args or {edge.item})
+            found[edge.target] = found.get(edge.target, frozenset()) | names
+    return found

@@ -54,7 +54,8 @@ def routes_after(run: Run, out: RunDecisions, changed: dict[str, Any]) -> Routes
     plain: set[str] = set()
     sends: dict[str, list[dict[str, Any]]] = {}
     bounded: dict[str, None] = {}
-    arrived: dict[str, dict[str, None]] = {}
+    arrived: dict[str, set[str]] = {}
+    count = 0
     for key in run.state.active:
         scope = out.scope.within(out.sent(key))
         scope.over, scope.own = changed, key
@@ -70,19 +71,19 @@ def routes_after(run: Run, out: RunDecisions, changed: dict[str, Any]) -> Routes
             if edge.max_iterations is not None:
                 bounded[edge.name] = None
             if edge.target in run.plan.barriers:
-                arrived.setdefault(edge.target, dict.fromkeys(run.state.arrived.get(edge.target, ())))[key] = None
+                arrived.setdefault(edge.target, {*run.state.arrived.get(edge.target, ())}).add(edge.source)
             elif not edge.sends:
                 plain.add(edge.target)
             sends.setdefault(edge.target, []).extend(sent)
-            if sum(map(len, sends.values())) > SENDS_MAX:
+            count += len(sent)
+            if count > SENDS_MAX:
                 text = f"a superstep has at most {SENDS_MAX:,} visits that were sent values: use a `map` node"
                 raise EdgeError(f"the edge {edge.source} -> {edge.target}: {text}", key)
     found = Routes(bounded=list(bounded))
-    for target, sources in arrived.items():
-        there = {node_of(key) for key in sources}
+    for target, there in arrived.items():
         if there >= run.plan.barriers[target]:
             plain.add(target)
-            there = set()
+            there.clear()
         found.arrived[target] = tuple(sorted(there))
     for name in run.plan.nodes:
         found.visits += [Visit(name)] if name in plain else []
@@ -110,7 +111,6 @@ def _sent(scope: Scope, edge: PlanEdge) -> list[dict[str, Any]] | None:
     found: list[dict[str, Any]] = []
     for index, item in enumerate(items):
         around = scope.within({edge.item: item, "index": index})
-        around.over, around.own = scope.over, scope.own
         if edge.condition is None or holds(around, edge.condition):
             found.append(_args(around, edge) if edge.args else {edge.item: item})
     return found or None
