@@ -229,6 +229,7 @@ def test_others_of_the_superstep_add_to_what_replaced_a_value() -> None:
         ({"over": "tasks"}, 'edges[0].over: `over` must be a list, or refer to one; it is a text'),
         ({"over": [1], "item": "t"}, "edges[0].item: the name 't' is taken by a node"),
         ({"over": [1], "item": "index"}, "edges[0].item: the name 'index' is taken by the item's number"),
+        ({"over": [1], "item": "state"}, "edges[0].item: 'state' can't be a name in templates"),
         ({"args": {"a-b": 1}}, "edges[0].args.a-b: 'a-b' can't be a name in templates"),
         ({"args": {"a": "{{tsk.output}}"}}, "edges[0].args.a: the template uses 'tsk', which is neither"),
         ({"args": {"a": "nobody.output"}}, "edges[0].args.a: 'nobody.output' refers to 'nobody'"),

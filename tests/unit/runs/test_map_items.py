@@ -253,3 +253,18 @@ def test_a_mistake_is_named_with_its_place(config: dict[str, Any], place: str, m
         parse_dict({**workflow(each(**config)), "inputs": MANY})
     found = [(problem.place, problem.message) for problem in caught.value.problems]
     assert (place, message) in found, found
+
+
+# --- inputs of a body that are named as a field of the map ---
+
+
+@pytest.mark.parametrize("field", ["over", "zip", "range"])
+def test_an_input_of_the_body_may_have_the_name_of_the_field_that_gives_the_items(field: str) -> None:
+    items = {"over": [7], "zip": {"a": [7]}, "range": {"start": 7, "stop": 8}}[field]
+    body = {"type": "function", "config": {"function_name": "f", "inputs": {field: "{{first.output}}"}}}
+    node = {"id": "each", "type": "map", "config": {field: items, "body": body}, "policy": ONCE}
+    run = RunDriver(workflow(function("first"), node)).submit()
+    assert run.offered == ["first"], "the map waits for what its body reads"
+    run.completes("first", 5)
+    assert (run.offered, run.inputs("each[0]")) == (["first", "each[0]"], {field: 5})
+    run.check_log()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agentflow_common.definition.checks.names import OF_TEMPLATES, refers, suggest
+from agentflow_common.definition.checks.names import INDEX, local_findings, refers, suggest
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.model import Definition, Edge
 from agentflow_common.json_values import kind_of
@@ -73,12 +73,7 @@ def send_findings(definition: Definition) -> Iterator[Finding]:
             yield here, text, "remove `over` and `args`, or the barrier"
         for name in [*edge.args, *([edge.item] if edge.over is not None else [])]:
             place = (*here, "args", name) if name in edge.args else (*here, "item")
-            if name in nodes:
-                yield place, f"the name {name!r} is taken by a node", "choose another"
-            elif name in OF_TEMPLATES or name == "state" or not name.isidentifier():
-                yield place, f"{name!r} can't be a name in templates", "choose another"
-            elif name == "index" and name not in edge.args:
-                yield place, "the name 'index' is taken by the item's number", "choose another"
+            yield from local_findings(place, name, nodes, {} if name in edge.args else INDEX, {"state"})
         if edge.over is not None:
             yield from _list(here, edge)
 

@@ -38,7 +38,7 @@ def field_findings(definition: Definition) -> Iterator[Finding]:
             yield from _expression((*here, "config", "until"), node.config.until, known)
             yield from _expression((*here, "config", "while"), node.config.while_, known)
         for name, value in all_inputs(node).items():
-            yield from _value((*here, "config", name), value, known)
+            yield from _value((*here, "config", *name.split(".", 1)), value, known)
     for number, edge in enumerate(definition.dag.edges):
         yield from _expression(("dag", "edges", number, "condition"), edge.condition, everywhere)
     for name, value in definition.outputs.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from agentflow_common.definition.checks.names import OF_TEMPLATES, refers
+from agentflow_common.definition.checks.names import INDEX, local_findings, refers
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.nodes.base import ITEMS_MAX
 from agentflow_common.definition.nodes.calls import map_items
@@ -23,12 +23,7 @@ def map_findings(here: Place, node: MapNode, values: Values, steps: Collection[s
     yield from values.condition((*here, "item_condition"), config.item_condition, {config.item, "index"})
     if config.max_failures is not None and config.on_item_failure == "fail":
         yield (*here, "max_failures"), "`max_failures` needs `on_item_failure: continue`", "add it"
-    if config.item in steps:
-        yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
-    elif config.item == "index":
-        yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
-    elif config.item in OF_TEMPLATES:
-        yield (*here, "item"), f"{config.item!r} is a reserved word of templates", "choose another"
+    yield from local_findings((*here, "item"), config.item, steps, INDEX)
 
 
 def _items(here: Place, config: MapConfig) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ _OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null"
 OF_TEMPLATES = frozenset(
     {"true", "false", "none", "True", "False", "None", "not", "and", "or", "is", "in", "if", "else"}
 )
+INDEX = {"index": "the item's number"}  # beside every item
 OF_CONDITIONS = frozenset(
     {"null", "as", "break", "const", "continue", "for", "function", "import", "let", "loop", "namespace", "package",
      "return", "var", "void", "while"}
@@ -53,6 +54,20 @@ def id_findings(place: Place, name: str, *, in_graph: bool, hidden_by: Mapping[s
         message = f"{name!r} means something else inside the node {hidden_by[name]!r}"
     if message:
         yield place, message, f"call the node {name}_step, or another name"
+
+
+def local_findings(
+    place: Place, name: str, steps: Collection[str], taken: Mapping[str, str], reserved: Collection[str] = ()
+) -> Iterator[Finding]:
+    """Yields a problem if a value, such as the item of a map, can't have this name in templates and conditions.
+
+    taken: other local names, and what each of them stands for.
+    reserved: further names that mean something else there.
+    """
+    if name in steps or name in taken:
+        yield place, f"the name {name!r} is taken by {'a node' if name in steps else taken[name]}", "choose another"
+    elif name in OF_TEMPLATES or name in reserved or not name.isidentifier():
+        yield place, f"{name!r} can't be a name in templates", "choose another"
 
 
 def condition_findings(

@@ -59,11 +59,14 @@ def arguments(work: Work) -> dict[str, Any]:
 
 
 def all_inputs(node: AnyNode) -> dict[str, Any]:
-    """Returns the values, by name, that are resolved when the node begins. A compensation's are resolved later."""
+    """Returns the values, by name, that are resolved when the node begins. A compensation's are resolved later.
+
+    Those of a body are named `body.NAME`, because the node itself may have a field of the same name, such as `zip`.
+    """
     config: Any = node.config
     if isinstance(node, MapNode | LoopNode):
-        found = arguments(works(node)[0])
-        return {**found, **map_items(node.config)} if isinstance(node, MapNode) else found
+        own = map_items(node.config) if isinstance(node, MapNode) else {}
+        return {**own, **{f"body.{name}": value for name, value in arguments(works(node)[0]).items()}}
     if isinstance(node, WaitNode):
         return {name: value for name in ("duration", "until") if (value := getattr(config, name)) is not None}
     if isinstance(node, ApprovalNode):
