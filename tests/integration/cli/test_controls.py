@@ -168,6 +168,9 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: AgentCtlInThr
     assert (done["done"], done["failed"], done["finished"]) == (3, 0, True)
     assert done["created"][run] == retried, "it was retried before"
     assert "matches every run" in (await cli("workflow", "batch", "cancel", code=2)).stderr
+    words = ("workflow", "batch", "pause", "--tag", "case=none")
+    assert (await cli.json(*words, "--pause-until", "2h", "--yes"))["finished"] is True
+    assert "is not after now" in (await cli(*words, "--pause-until", "2020-01-01", code=2)).stderr
 
 
 async def test_cancel_lanes_and_a_paused_workflow(cli: AgentCtlInThread) -> None:

@@ -63,6 +63,35 @@ async def test_the_end_of_a_run_s_pause_is_a_fact_and_the_run_says_it(gateway: G
         assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_batch_pauses_until_a_time(gateway: GatewayUnderTest) -> None:
+    runs = [await submitted(gateway) for _ in range(3)]
+    door, auth = controls(gateway), gateway.auth()
+    later = gateway.context.clock.now_ms() + 3_600_000
+
+    async def batch(**fields: Any) -> list[Any]:
+        wanted = pb.RunFilter(workflow="review")
+        request = pb.BatchRunsRequest(filter=wanted, execute=True, **fields)
+        return [message async for message in door.BatchRuns(request, metadata=auth)]
+
+    async def is_listed() -> bool:
+        return (await batch(action=pb.BATCH_ACTION_RESUME, limit=1))[0].matched == 0
+
+    await until(is_listed)  # every run is in the table, and none of them is paused
+    first = await batch(action=pb.BATCH_ACTION_PAUSE, until=later, limit=2)
+    assert (first[-1].done, first[-1].finished) == (2, False)
+    rest = await batch(action=pb.BATCH_ACTION_PAUSE, until=later + 5, cursor=first[-1].cursor)
+    assert (rest[-1].done, rest[-1].failed, rest[-1].finished) == (1, 0, True)
+    requests = [workflow_pb2.GetRunRequest(run_id=run) for run in runs]
+    shown = [(await gateway.workflows.GetRun(request, metadata=auth)).run for request in requests]
+    assert sorted(run.paused_until for run in shown) == [later, later, later + 5]
+    for action, end, text in (
+        (pb.BATCH_ACTION_PAUSE, 1, "the pause can't end at 1"),
+        (pb.BATCH_ACTION_CANCEL, later, "only a pause ends by itself, and the action is cancel"),
+    ):
+        code, said = await refused(batch(action=action, until=end))
+        assert (code, text in said) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
 async def test_the_end_of_a_workflow_s_pause_stands_beside_it(gateway: GatewayUnderTest) -> None:
     await submitted(gateway)
     door, auth = controls(gateway), gateway.auth()

@@ -125,6 +125,11 @@ def test_many_runs_and_whole_workflows(client: Client) -> None:
     done = list(client.workflows.batch("cancel", workflow="pay", tags={"n": "1"}, execute=True))
     assert (done[-1].done, done[-1].finished) == (1, True)
     assert [client.workflows.get(run).status.value for run in runs] == ["waiting", "cancelled", "waiting"]
+    end = client.workflows.get(runs[0]).submitted_at + 3_600_000
+    list(client.workflows.batch("pause", workflow="pay", tags={"n": "2"}, pause_until=end, execute=True))
+    paused = client.workflows.get(runs[2])
+    assert (paused.status, paused.paused_until) == (RunStatus.PAUSED, end)
+    client.workflows.resume(runs[2])
     client.workflows.pause_workflow("pay")
     client.workflows.approve(runs[0], "approve")
     assert client.workflows.get(runs[0]).step("approve").status.value == "waiting"

@@ -138,13 +138,19 @@ def test_who_may_answer_is_decided_by_the_key_s_names() -> None:
 
 
 def test_a_batch_is_narrowed_to_what_its_action_can_do_and_never_finds_everything() -> None:
-    assert batch.fitting(batch.Order("retry"), RunFilter(workflow="w")).statuses == ("failed", "cancelled")
-    assert batch.fitting(batch.Order("cancel"), RunFilter(statuses=("paused",))).statuses == ("paused",)
+    for order, wanted, statuses in (
+        (batch.Order("retry"), RunFilter(workflow="w"), ("failed", "cancelled")),
+        (batch.Order("cancel"), RunFilter(statuses=("paused",)), ("paused",)),
+        (batch.Order("pause", until=1_001), RunFilter(workflow="w"), ("pending", "running", "waiting")),
+    ):
+        assert batch.fitting(order, wanted, 1_000).statuses == statuses
     for order, wanted in (
         (batch.Order("cancel"), RunFilter(statuses=("failed",))),
         (batch.Order("retry"), RunFilter()),
         (batch.Order("signal"), RunFilter(workflow="w")),
         (batch.Order("pause"), RunFilter(tags={"bad name": "x"})),
+        (batch.Order("pause", until=1_000), RunFilter(workflow="w")),
+        (batch.Order("resume", until=1_001), RunFilter(workflow="w")),
         (batch.Order("cancel", grace_ms=5, force=True), RunFilter(workflow="w")),
         (batch.Order("cancel", grace_ms=-5), RunFilter(workflow="w")),
         (batch.Order("cancel"), RunFilter(since=2_000, until=1_000)),
@@ -152,7 +158,7 @@ def test_a_batch_is_narrowed_to_what_its_action_can_do_and_never_finds_everythin
         (batch.Order("cancel"), RunFilter(workflow="w@2")),
     ):
         with pytest.raises(InvalidError) as caught:
-            batch.fitting(order, wanted)
+            batch.fitting(order, wanted, 1_000)
         assert caught.value.problems[0].fix
 
 

@@ -359,7 +359,7 @@ class RunFilter(_message.Message):
     def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., workflow: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., since: _Optional[int] = ..., until: _Optional[int] = ..., error_type: _Optional[str] = ...) -> None: ...
 
 class BatchRunsRequest(_message.Message):
-    __slots__ = ("action", "filter", "execute", "limit", "cursor", "reason", "grace_ms", "force", "signal", "payload", "batch_id")
+    __slots__ = ("action", "filter", "execute", "limit", "cursor", "reason", "grace_ms", "force", "signal", "payload", "batch_id", "until")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXECUTE_FIELD_NUMBER: _ClassVar[int]
@@ -371,6 +371,7 @@ class BatchRunsRequest(_message.Message):
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
     action: BatchAction
     filter: RunFilter
     execute: bool
@@ -382,7 +383,8 @@ class BatchRunsRequest(_message.Message):
     signal: str
     payload: _struct_pb2.Value
     batch_id: str
-    def __init__(self, action: _Optional[_Union[BatchAction, str]] = ..., filter: _Optional[_Union[RunFilter, _Mapping]] = ..., execute: _Optional[bool] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., reason: _Optional[str] = ..., grace_ms: _Optional[int] = ..., force: _Optional[bool] = ..., signal: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., batch_id: _Optional[str] = ...) -> None: ...
+    until: int
+    def __init__(self, action: _Optional[_Union[BatchAction, str]] = ..., filter: _Optional[_Union[RunFilter, _Mapping]] = ..., execute: _Optional[bool] = ..., limit: _Optional[int] = ..., cursor: _Optional[str] = ..., reason: _Optional[str] = ..., grace_ms: _Optional[int] = ..., force: _Optional[bool] = ..., signal: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., batch_id: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
 
 class BatchRunsResponse(_message.Message):
     __slots__ = ("matched", "done", "failed", "sample", "failures", "cursor", "finished", "created")

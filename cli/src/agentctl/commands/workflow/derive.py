@@ -126,6 +126,9 @@ def batch(
     signal: Annotated[str, option("For signal: its name.", "--signal")] = "",
     payload: Annotated[str, option("For signal: its payload.", metavar="JSON")] = "",
     batch_id: Annotated[str, option("For signal: the same id sends no run the signal twice.")] = "",
+    pause_until: Annotated[
+        str, option("For pause: when the runs go on by themselves: 2h (from now), or a date.", "--pause-until")
+    ] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Do one thing to every run that a filter finds: shown first, done with --yes; repeating it does no harm."""
@@ -151,6 +154,7 @@ def batch(
         signal=signal,
         payload=values.json_option(payload, "--payload"),
         batch_id=batch_id,
+        pause_until=values.parse_end(pause_until, "--pause-until"),
     )
     if _followed(stream, action, yes, output).failed:
         raise typer.Exit(FAILED)

@@ -191,6 +191,7 @@ def batch(
     signal: str = "",
     payload: Any = None,
     batch_id: str = "",
+    pause_until: int = 0,
     timeout: float | None = None,
 ) -> Stream[BatchProgress]:
     """Applies one action to every run that a filter finds. At least one part of the filter must be given.
@@ -212,13 +213,15 @@ def batch(
         signal: For `signal`: the name of the signal.
         payload: For `signal`: any JSON value.
         batch_id: For `signal`: repeating a batch with the same id sends no run the signal twice.
+        pause_until: For `pause`: when the runs go on by themselves, ms since the epoch; 0 until they are resumed.
         timeout: Seconds for the whole batch; None for no end.
 
     Returns:
         An iterator over the progress. Closing it stops the batch.
 
     Raises:
-        InvalidArgumentError: The action or the status is not known, or the filter is empty.
+        InvalidArgumentError: The action or the status is not known, the filter is empty, or `pause_until` is in the
+            past.
         ResourceExhaustedError: The gateway executes as many batches as it may.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
@@ -242,6 +245,7 @@ def batch(
         force=force,
         signal=signal,
         batch_id=batch_id,
+        until=pause_until,
     )
     if payload is not None:
         request.payload.CopyFrom(to_value(payload, "payload"))

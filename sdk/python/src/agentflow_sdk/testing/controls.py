@@ -159,7 +159,7 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
                 if request.action == pb.BATCH_ACTION_CANCEL:
                     run.cancel(request.reason)
                 elif request.action == pb.BATCH_ACTION_PAUSE:
-                    run.pause(request.reason)
+                    run.pause(request.reason, request.until)
                 elif request.action == pb.BATCH_ACTION_RESUME:
                     run.resume()
                 elif request.action == pb.BATCH_ACTION_RETRY:

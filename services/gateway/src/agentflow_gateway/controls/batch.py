@@ -51,6 +51,7 @@ class Order(msgspec.Struct, frozen=True):
     signal: str = ""
     payload: Any = None
     batch: str = ""  # part of the signals' ids
+    until: int = 0  # when the pauses end by themselves, ms since the epoch; 0: when the runs are resumed
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     digest: str  # of the order and the filter
 
 
-def fitting(order: Order, chosen: RunFilter) -> RunFilter:
+def fitting(order: Order, chosen: RunFilter, now_ms: int) -> RunFilter:
     """Returns the filter, narrowed to the runs that the action can change.
 
     InvalidError if no run is left, or if the filter matches every run.
@@ -88,6 +89,10 @@ def fitting(order: Order, chosen: RunFilter) -> RunFilter:
         raise InvalidError.at("signal", "the name of the signal is empty", "give the signal's name")
     if order.action == "cancel":
         commands.check_grace(order.grace_ms, order.force)
+    if order.until and order.action != "pause":
+        text = f"only a pause ends by itself, and the action is {order.action}"
+        raise InvalidError.at("until", text, "leave it out; the filter has an `until` of its own")
+    limits.check_until(order.until, now_ms)
     if chosen.since < 0 or chosen.until < 0 or (chosen.until and chosen.since >= chosen.until):
         fix = "let `since` come before `until`, in ms since the epoch, or give 0 for no bound"
         raise InvalidError.at("filter", "the filter's times match no run", fix)
@@ -112,9 +117,10 @@ async def run(
     if not 0 <= limit <= LIMIT_MAX:
         fix = f"use 1 to {LIMIT_MAX:,}, or 0 for {LIMIT_DEFAULT:,}"
         raise InvalidError.at("limit", f"limit {limit} is out of range", fix)
-    digest = ids.digest(msgspec.json.encode([order, chosen], order="sorted"))[:16]
+    what = msgspec.structs.replace(order, until=0)  # `2h` from now is another time when the call is repeated
+    digest = ids.digest(msgspec.json.encode([what, chosen], order="sorted"))[:16]
     place = _read_cursor(cursor, digest)
-    chosen = fitting(order, chosen)
+    chosen = fitting(order, chosen, call.now_ms())
     until = place.until if place else min(chosen.until or 2**62, call.now_ms() + 1)
     chosen = msgspec.structs.replace(chosen, until=until)
     after = (place.at, place.run) if place and place.run else None
@@ -169,7 +175,7 @@ async def _do(call: Call, order: Order, run_id: str) -> str:
     if order.action == "cancel":
         await commands.cancel(call, run_id, order.reason, grace_ms=order.grace_ms, force=order.force)
     elif order.action == "pause":
-        await commands.pause(call, run_id, order.reason)
+        await commands.pause(call, run_id, order.reason, order.until)
     elif order.action == "resume":
         await commands.resume(call, run_id, order.reason)
     elif order.action == "retry":
