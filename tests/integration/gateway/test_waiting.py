@@ -262,6 +262,32 @@ async def test_a_run_that_begins_while_others_are_followed_is_not_read_from_the_
     assert (answer.run, late.run) == (shown, shown)
 
 
+async def test_the_tail_of_all_runs_may_lag_behind_the_tails_that_few_follow(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tails, "GATHER_S", 600.0)
+    monkeypatch.setattr(run_tails, "GATHER_FULL", 1)
+    monkeypatch.setattr(run_tails, "MANY", 1)
+    lagging = (await gateway.submit()).run_id
+    opens_it = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=lagging), metadata=gateway.auth())
+    assert (await opens_it.read()).event.type == "run.submitted"
+    monkeypatch.setattr(run_tails, "MANY", 1_000)
+
+    run = (await gateway.submit()).run_id
+    early_watch = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=run), metadata=gateway.auth())
+    early_wait = asyncio.create_task(_wait(gateway, pb.WaitRunRequest(run_id=run)))
+    await early_watch.read()
+    await asyncio.sleep(0.1)
+    await gateway.finish(run)
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await early_wait).run.status == COMPLETED
+        seen = [item.event.type for item in await rest(early_watch)]
+        assert (await _wait(gateway, pb.WaitRunRequest(run_id=run))).run.status == COMPLETED
+        late_watch = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=run), metadata=gateway.auth())
+        assert [item.event.type for item in await rest(late_watch)] == ["run.submitted", *seen]
+    opens_it.cancel()
+
+
 async def test_a_slow_client_reads_from_the_log_what_it_was_too_slow_for(nats_url: str, db_env: dict[str, str]) -> None:
     async with running_gateway(nats_url, db_env, watch_queue_max=2) as gateway:
         await begin(gateway, "run_long")

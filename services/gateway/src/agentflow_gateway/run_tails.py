@@ -42,8 +42,16 @@ _AGAIN_S: Final = 0.5
 class Following:
     """The items that have come for one follower and were not taken yet, at most `items_max` items."""
 
-    def __init__(self, items_max: int, only: Callable[[Delivery], bool] | None = None) -> None:
+    def __init__(
+        self,
+        items_max: int,
+        only: Callable[[Delivery], bool] | None = None,
+        whole: Callable[[], Sequence[Delivery] | None] = lambda: None,
+    ) -> None:
         self.lost = False  # more came than was kept: the follower has to read the log again
+        # Returns all that the follower's own tail has brought of its run, from the first event on, and also puts here;
+        # None if the log must be read for that. What another tail has brought says nothing about what comes here.
+        self.whole = whole
         self._only = only  # the messages that it wants; None: all of its run
         self._items: list[Any] = []
         self._items_max = items_max
@@ -126,7 +134,8 @@ class RunTail:
 
         only: the messages that the follower wants; None: all.
         """
-        follower = Following(items_max, only)
+        recent = self._recent
+        follower = Following(items_max, only, lambda: None if recent is None else recent.of(key))
         self._followers.setdefault(key, set()).add(follower)
         try:
             await self._begin()
@@ -238,13 +247,6 @@ class Tails:
     def appended(self, key: subjects.EntityKey, seq: int) -> None:
         """Notes that this gateway has begun a run. seq: of its first event."""
         self._recent.expect(key, seq)
-
-    def whole(self, key: subjects.EntityKey) -> Sequence[Delivery] | None:
-        """Returns all that has come for a run, from its first event on; None if the log must be read for that.
-
-        It grows until the follower leaves, so ask inside `following`.
-        """
-        return self._recent.of(key)
 
     def watched(self, probes: Probes) -> None:
         """Lets readiness report when those who follow runs get nothing, or get it late."""

@@ -72,7 +72,7 @@ async def _end_of(call: Call, run_id: str, end_s: float) -> _End | None:
     """Returns how the run ended, None if it has not when the time is over. end_s: by the loop's clock."""
     key, now, tails = run_key(call, run_id), asyncio.get_running_loop().time, call.deps.tails
     async with tails.following_end(key, _KEPT_MAX) as following:
-        whole = tails.whole(key)
+        whole = following.whole()
         end = await _end_in_log(call, key) if whole is None else _end_among(whole)
         while end is None and (left_s := end_s - now()) > 0:
             came = await following.take(min(left_s, LOOK_AGAIN_S))
@@ -80,7 +80,7 @@ async def _end_of(call: Call, run_id: str, end_s: float) -> _End | None:
             if end is None and not came:
                 following.begin_again()
                 end = await _end_in_log(call, key)
-        return end and end._replace(whole=tails.whole(key))
+        return end and end._replace(whole=following.whole())
 
 
 def _end_among(messages: Iterable[Delivery]) -> _End | None:

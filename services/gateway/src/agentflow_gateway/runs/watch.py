@@ -96,7 +96,7 @@ async def _followed(
         tails = call.deps.tails
         following = await stack.enter_async_context(tails.following(key, settings.watch_queue_max))
         while True:
-            whole = None if include_tokens else tails.whole(key)
+            whole = None if include_tokens else following.whole()
             newest = await newest_at_leader(call, key) if whole is None else 0
             piece, size = Piece(), 0
             async for stored in _stored(call, key, feed.last_seq) if whole is None else _after(whole, feed):
