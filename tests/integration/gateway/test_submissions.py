@@ -16,6 +16,7 @@ from agentflow_common import subjects
 from agentflow_common.connections import postgres
 from agentflow_gateway.store import changes
 from agentflow_gateway.store.definitions import DefinitionRow
+from agentflow_gateway.store.derived_memory import DerivedMemory
 from agentflow_gateway.store.memory import NOTHING, Memory
 from agentflow_sdk import AsyncClient, NotFoundError
 from tests.support.gateway import GatewayUnderTest, running_gateway
@@ -137,7 +138,8 @@ async def test_nothing_is_remembered_while_changes_are_not_heard(gateway: Gatewa
     await gateway.store.definitions.add("default", row, 1, "me")
     memory = Memory()
     connect = functools.partial(postgres.connect_one, gateway.context.settings, "gateway")
-    listener = asyncio.ensure_future(changes.Listener(connect, memory).run())
+    heard = changes.Listener(connect, memory, DerivedMemory(), gateway.context.log.last_seq)
+    listener = asyncio.ensure_future(heard.run())
     try:
 
         async def kept() -> bool:
@@ -161,6 +163,44 @@ async def test_nothing_is_remembered_while_changes_are_not_heard(gateway: Gatewa
         with pytest.raises(asyncio.CancelledError):
             await listener
     assert memory.find(("default", "one"), 1, time.monotonic()) is NOTHING
+
+
+async def test_a_fork_at_one_gateway_is_shown_by_the_other_that_knew_of_none(
+    gateway: GatewayUnderTest, other: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[bool] = []
+    surely_none = DerivedMemory.surely_none
+
+    def noted(self: DerivedMemory, org: str, run: str, first_seq: int, now: float) -> bool:
+        known.append(surely_none(self, org, run, first_seq, now))
+        return known[-1]
+
+    monkeypatch.setattr(DerivedMemory, "surely_none", noted)
+    async with gateway.client() as here, other.client() as there:
+
+        async def derived() -> tuple[str, ...]:
+            return (await there.workflows.get(run)).derived_run_ids
+
+        async def knows_of_none() -> bool:
+            return await derived() == () and known[-1]
+
+        await until(lambda: _is_known(gateway, there, known))
+        run = (await gateway.submit()).run_id
+        await gateway.finish(run)
+        await until(knows_of_none)
+        forked = (await here.workflows.fork(run, "read")).run_id
+
+        async def shown() -> bool:
+            return await derived() == (forked,)
+
+        await until(shown)
+        assert not known[-1]
+        assert await derived() == (forked,), "and it stays"
+
+
+async def _is_known(gateway: GatewayUnderTest, client: AsyncClient, known: list[bool]) -> bool:
+    await client.workflows.get((await gateway.submit()).run_id)
+    return known[-1]
 
 
 async def test_a_connection_goes_back_to_the_pool_without_a_question(gateway: GatewayUnderTest) -> None:

@@ -44,7 +44,8 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
     async with keys.opened(settings) as store, contextlib.AsyncExitStack() as stack:
         await keys.ensure_dev_key(store.keys, settings, context.clock.now_ms())
         stack.push_async_callback(_settle, store, settings.shutdown_grace_s)
-        listener = changes.Listener(functools.partial(postgres.connect_one, settings, SCHEMA), store.memory)
+        connect = functools.partial(postgres.connect_one, settings, SCHEMA)
+        listener = changes.Listener(connect, store.memory, store.derived_memory, context.log.last_seq)
         await stack.enter_async_context(context.background(listener.run()))
         load = Load(context.nc, store.runs, settings)
         deps = Deps(

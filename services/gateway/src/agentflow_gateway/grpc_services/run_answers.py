@@ -25,6 +25,7 @@ KEPT_EACH_BYTES_MAX: Final = 256 * 1024
 
 class _Kept(NamedTuple):
     run: Any  # the message; nobody changes it
+    first_seq: int  # of the run's first event
     seq: int  # of the newest event in it
     text: str  # the run's definition as registered texts are written
     size: int
@@ -60,7 +61,7 @@ class RunAnswers:
             return None
         newer, beside = await asyncio.gather(
             call.deps.log.read(subjects.run_all(key), kept.seq - 1, limit=2),
-            run_view.beside_log(call, key.name, kept.run.workflow, kept.run.version, kept.text),
+            run_view.beside_log(call, key.name, kept.first_seq, kept.run.workflow, kept.run.version, kept.text),
         )
         same = [item.seq for item in newer] == [kept.seq]  # the message itself is still there, and is the newest
         if not same or (tuple(kept.run.derived_run_ids), kept.run.unregistered) != beside:
@@ -74,7 +75,7 @@ class RunAnswers:
         run = message(view)
         self._forget(key)
         if (size := run.ByteSize()) <= KEPT_EACH_BYTES_MAX:
-            self._kept[key] = _Kept(run, view.last_seq, view.text, size)
+            self._kept[key] = _Kept(run, view.first_seq, view.last_seq, view.text, size)
             self._bytes += size
             while self._bytes > self._bytes_max:
                 self._forget(next(iter(self._kept)))

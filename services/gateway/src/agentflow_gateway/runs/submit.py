@@ -17,6 +17,7 @@ from agentflow_gateway.definitions.check import Checked, Source
 from agentflow_gateway.runs import submission
 from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.runs.submission import Submission
+from agentflow_gateway.runs.view import ORIGIN_TAG
 from agentflow_gateway.store.runs import RunRow
 
 KEY_USES_MAX: Final = 100
@@ -110,6 +111,8 @@ async def begin(call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
             raise
         if isinstance(error, ConflictError) or first.trace != event.trace:
             return same(first, event.digest)
+    if (origin := event.tags.get(ORIGIN_TAG)) is not None:
+        call.store.derived_memory.add(event.org, origin)
     call.store.runs.put_later(RunRow.submitted(event))
     return event.run, False
 

@@ -34,6 +34,7 @@ class RunView(msgspec.Struct):
     output: Any
     outputs: dict[str, Any]  # by step
     shared: dict[str, Any] | None  # the shared state of a graph
+    first_seq: int  # of the run's first event
     last_seq: int  # of the newest event that is in the state
     seeded: frozenset[str] = frozenset()  # steps whose result is another run's
     derived: tuple[str, ...] = ()  # forks and retries of this run
@@ -52,6 +53,7 @@ class Folded(msgspec.Struct, frozen=True):
     """A run as its log gives it."""
 
     state: RunState
+    first_seq: int  # of the first event
     last_seq: int  # of the newest event that was folded
     seeded: frozenset[str] = frozenset()  # steps whose result the run began with
 
@@ -75,6 +77,7 @@ def fold(messages: Iterable[Stored | Delivery]) -> Folded | None:
 class _Folding:
     def __init__(self) -> None:
         self._fold = RunFold()
+        self._first_seq = 0
         self._last_seq = 0
         self._seeded: frozenset[str] = frozenset()
 
@@ -84,11 +87,12 @@ class _Folding:
             self._fold.add(event, message.seq)
         if isinstance(event, ev.RunSubmitted) and event.seed.value:
             self._seeded = frozenset(key for key, step in event.seed.value.items() if step.get("status") in SETTLED)
+        self._first_seq = self._first_seq or message.seq
         self._last_seq = message.seq
 
     def finish(self) -> Folded | None:
         state = self._fold.finish()
-        return None if state is None else Folded(state, self._last_seq, self._seeded)
+        return None if state is None else Folded(state, self._first_seq, self._last_seq, self._seeded)
 
 
 async def state_of(call: Call, run_id: str) -> RunState:
@@ -128,13 +132,14 @@ async def view(
     output, bytes_left = await _filled(call, output, _own_refs(state), bytes_left)
     shared, bytes_left = await _shared_state(call, state, bytes_left)
     text = definitions.registered_text(state.definition)
-    beside = await beside_log(call, run_id, state.workflow, state.version, text)
+    beside = await beside_log(call, run_id, folded.first_seq, state.workflow, state.version, text)
     shown = RunView(
         state=state,
         inputs=inputs,
         output=output,
         outputs=(await _within(call, _outputs_of(state), bytes_left))[0],
         shared=shared,
+        first_seq=folded.first_seq,
         last_seq=folded.last_seq,
         seeded=folded.seeded,
         derived=beside.derived,
@@ -144,9 +149,13 @@ async def view(
     return await _revealed(call, shown, reason) if reveal else shown
 
 
-async def beside_log(call: Call, run_id: str, name: str, version: int, text: str) -> Beside:
-    """Returns what the tables say about a run. text: its definition as registered texts are written."""
-    derived = await call.store.shown.derived(call.org, run_id)
+async def beside_log(call: Call, run_id: str, first_seq: int, name: str, version: int, text: str) -> Beside:
+    """Returns what the tables say about a run.
+
+    first_seq: of its first event.
+    text: its definition as registered texts are written.
+    """
+    derived = await call.store.shown.derived(call.org, run_id, first_seq)
     row = await call.store.definitions.find(call.org, name, version)
     same = row is not None and row.canonical == text
     if row is not None and not same:  # it may have been written differently

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
@@ -10,6 +11,7 @@ import asyncpg
 
 from agentflow_gateway.store.base import Tables
 from agentflow_gateway.store.batches import Batches
+from agentflow_gateway.store.derived_memory import DerivedMemory
 
 DERIVED_MAX: Final = 20  # runs that come from one run
 # The conditions on the tags are those of the index `runs_derived`.
@@ -27,12 +29,18 @@ ORDER BY found.submitted_at DESC, found.run DESC
 
 
 class ShownStore(Tables):
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, memory: DerivedMemory) -> None:
         super().__init__(pool)
+        self._memory = memory
         self._questions = Batches(self._find)
 
-    async def derived(self, org: str, run: str) -> tuple[str, ...]:
-        """Returns the runs that come from a run, newest first. The questions of many calls are one query."""
+    async def derived(self, org: str, run: str, first_seq: int) -> tuple[str, ...]:
+        """Returns the runs that come from a run, newest first. The questions of many calls are one query.
+
+        first_seq: of the run's first event.
+        """
+        if self._memory.surely_none(org, run, first_seq, time.monotonic()):
+            return ()
         return await self._questions.add((org, run))
 
     async def _find(self, asked: Sequence[tuple[str, str]]) -> Sequence[tuple[str, ...]]:

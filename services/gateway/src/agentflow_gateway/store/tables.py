@@ -7,6 +7,7 @@ import asyncpg
 from agentflow_gateway.store.approvals import ApprovalStore
 from agentflow_gateway.store.calendars import CalendarStore
 from agentflow_gateway.store.definitions import DefinitionStore
+from agentflow_gateway.store.derived_memory import DerivedMemory
 from agentflow_gateway.store.keys import KeyStore
 from agentflow_gateway.store.labels import LabelStore
 from agentflow_gateway.store.memory import Memory
@@ -27,5 +28,6 @@ class Store:
         self.runs = RunStore(pool)
         self.approvals = ApprovalStore(pool)
         self.schedules = ScheduleStore(pool)
-        self.shown = ShownStore(pool)
+        self.derived_memory = DerivedMemory()
+        self.shown = ShownStore(pool, self.derived_memory)
         self.calendars = CalendarStore(pool)
