@@ -63,22 +63,33 @@ def _plain_name(field: str) -> str:
     return _NAMES.get(field, field)
 
 
-class _Shared(NamedTuple):
-    """The fields that a message and a struct have in common: (the message's, the struct's, numbers of an enum)."""
+class _Field(NamedTuple):
+    """A field that a message and a struct have in common."""
 
-    fields: list[tuple[str, str, dict[str, int] | None]]
+    name: str  # in the message
+    plain: str  # in the struct
+    numbers: dict[str, int] | None  # of an enum
+    presence: bool  # the message tells an empty value from none
+
+
+class _Shared(NamedTuple):
+    """The fields that a message and a struct have in common."""
+
+    fields: tuple[_Field, ...]
     others: frozenset[str]  # the message's other fields
 
 
 @functools.cache
 def _shared(kind: Any, source: type[msgspec.Struct]) -> _Shared:
-    fields = [
-        (field.name, plain, _numbers(field.enum_type) if field.enum_type is not None else None)
+    fields = tuple(
+        _Field(
+            field.name, plain, _numbers(field.enum_type) if field.enum_type is not None else None, field.has_presence
+        )
         for field in kind.DESCRIPTOR.fields
         if (plain := _plain_name(field.name)) in source.__struct_fields__
         or isinstance(getattr(source, plain, None), property)
-    ]
-    return _Shared(fields, frozenset(kind.DESCRIPTOR.fields_by_name) - {name for name, _, _ in fields})
+    )
+    return _Shared(fields, frozenset(kind.DESCRIPTOR.fields_by_name) - {field.name for field in fields})
 
 
 def message_of(kind: Any, source: msgspec.Struct, **others: Any) -> Any:
@@ -87,13 +98,16 @@ def message_of(kind: Any, source: msgspec.Struct, **others: Any) -> Any:
     `run_id`, `sequence` and amounts in `nano_usd` have shorter names in structs; names of an enum become numbers. A
     field that neither has is a TypeError, so that no field is forgotten; None leaves a field unset.
     """
-    shared = _shared(kind, type(source))
-    if missing := shared.others - others.keys():
-        raise TypeError(f"{kind.__name__} needs {', '.join(sorted(missing))}")
-    for name, plain, numbers in shared.fields:
+    fields, wanted = _shared(kind, type(source))
+    if not others.keys() >= wanted:
+        raise TypeError(f"{kind.__name__} needs {', '.join(sorted(wanted - others.keys()))}")
+    for name, plain, numbers, presence in fields:
         if name not in others:
             value = getattr(source, plain)
-            others[name] = value if numbers is None else numbers.get(str(value), 0)
+            if numbers is not None:
+                value = numbers.get(str(value), 0)
+            if value or presence:  # what is empty need not be written
+                others[name] = value
     return kind(**others)
 
 
@@ -103,7 +117,7 @@ def struct_of(kind: type[StructT], message: Any, **others: Any) -> StructT:
     Names differ as in `message_of`. A field of the struct that neither has is a TypeError. Enums, lists and Structs
     must be among the others, with their checks and types.
     """
-    for name, plain, _ in _shared(message.__class__, kind).fields:
+    for name, plain, _, _ in _shared(message.__class__, kind).fields:
         if plain not in others:
             field = message.DESCRIPTOR.fields_by_name[name]
             value = optional(message, name) if field.has_presence else getattr(message, name)
