@@ -24,6 +24,8 @@ def test_a_completed_llm_step_keeps_its_route_tokens_cost_and_redactions() -> No
         llm=usage, redactions={"EMAIL_ADDRESS": 2}, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
     )  # fmt: skip
     row = _row(event, subjects.run_in(KEY))
+    assert row == rows.Row(*row)
+    assert len(row) == len(rows.COLUMNS)
     assert (row.org, row.run, row.type, row.step, row.attempt) == ("acme", "run_1", "step.completed", "a[2]", 2)
     assert (row.provider, row.model, row.prompt, row.cache_hit) == ("openai", "m", "analyzer@3", True)
     assert (row.input_tokens, row.output_tokens, row.cost_nano) == (120, 30, 4_200)
