@@ -35,6 +35,7 @@ PAGES = [{"text": "Three boats came in."}, {"text": "Two of them carried grain. 
 INPUTS: dict[str, dict[str, Any]] = {
     "agent": {"question": "How many boats came in?"},
     "all_customers": {"customers": ["ann", "bob"], "round": 999, "pause": "10ms"},
+    "all_reports": {"customers": ["ann", "bob"]},
     "analyse_all": {"pages": PAGES},
     "answer": {"question": "How many boats came in?"},
     "ask_supplier": {"article": "rope"},

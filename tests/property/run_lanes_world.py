@@ -19,7 +19,7 @@ from .entities_workflows import WORK
 from .entities_world import World
 
 POLICIES = ("queue", "queue", "skip", "cancel_running", "cancel_newest", "newest_waits")
-SHAPES = ("plain", "plain", "undo", "again", "parent")
+SHAPES = ("plain", "plain", "undo", "again", "parent", "given")
 REASONS = {"skip": "skipped", "cancel_newest": "newest_cancelled", "newest_waits": "superseded",
            "cancel_running": "superseded"}  # fmt: skip
 OPEN_MAX = 60  # runs under way or waiting
@@ -42,12 +42,17 @@ def definition(policy: str, limit: int, shape: str) -> dict[str, Any]:
         ],
         "parent": [{"id": "sub", "type": "subworkflow", "policy": {"on_failure": "continue"},
                     "config": {"workflow": "below", "inputs": {"lane": "{{lane}}", "n": 2}}}],
+        # Its subworkflow takes a slot of the lane `given` and one of a lane of its own, and hands both on.
+        "given": [{"id": "sub", "type": "subworkflow", "policy": {"on_failure": "continue"},
+                   "config": {"workflow": "chain", "inputs": {"lane": "own-{{lane}}", "n": 1},
+                              "run_lane": {"key": "given-{{lane}}", "limit": limit, "policy": policy}}}],
     }  # fmt: skip
     inputs = {"lane": {"type": "string"}, "n": {"type": "integer"}}
     rate = {"rate": "200/s"} if limit == 3 else {}
     run_lane = {"key": "{{lane}}", "limit": limit, "policy": policy, **rate}
-    name = "below" if shape == "below" else "w"
-    found = {"name": name, "inputs": inputs, "run_lane": run_lane, "dag": {"nodes": nodes.get(shape, [work])}}
+    name = shape if shape in ("below", "chain") else "w"
+    shown = nodes.get("again" if shape == "chain" else shape, [work])
+    found = {"name": name, "inputs": inputs, "run_lane": run_lane, "dag": {"nodes": shown}}
     return parse_dict(found).canonical()
 
 
@@ -63,6 +68,8 @@ class RunLanesWorld(World):
         self.policy: dict[EntityKey, str] = {}
         self.place: dict[EntityKey, str] = {}  # by root: the lane
         self.active: dict[str, set[EntityKey]] = {}
+        self.takes: dict[EntityKey, list[str]] = {}  # by run: the lanes that it takes slots of
+        self.taken: dict[str, set[EntityKey]] = {}  # by lane: the runs that have begun a step and not ended
         self.overrides: dict[str, LaneConfig] = {}
         self.most: dict[str, int] = {}  # by lane: the highest limit that it ever had
         super().__init__({}, seed, crashes)
@@ -79,14 +86,30 @@ class RunLanesWorld(World):
         self.submitted += 1
         self.roots[key], self.policy[key], self.place[key] = key, policy, lane
         self.open.add(key)
-        self.most.setdefault(lane, limit)
+        for name in (f"l{number}", f"given-l{number}", f"own-l{number}"):
+            self.most.setdefault(f"run:o:{name}", limit)
         return ev.RunSubmitted(
             org="o", run=key.name, ts=self.now, workflow="w", version=1, priority=0,
             definition=definition(policy, limit, shape), inputs=Payload(value={"lane": f"l{number}", "n": 1}),
-            definitions={"below": definition(policy, limit, "below")},
+            definitions={name: definition(policy, limit, name) for name in ("below", "chain")},
         )  # fmt: skip
 
+    def _count(self, key: EntityKey, event: Any) -> None:
+        """By the logs of the runs alone, those that take a slot of a lane are no more than it has."""
+        if isinstance(event, ev.RunSubmitted):
+            self.takes[key] = [lane for lane in (*event.slots, event.slot) if lane]
+        elif isinstance(event, ev.RunQueued):
+            self.takes[key].append(event.lane)
+        elif isinstance(event, ev.StepScheduled | ev.StepWaiting):
+            for lane in self.takes[key]:
+                self.taken.setdefault(lane, set()).add(key)
+                assert len(self.taken[lane]) <= self.most[lane], f"{lane}: {self.taken[lane]}"
+        elif isinstance(event, ev.TERMINAL_RUN):
+            for lane in self.takes[key]:
+                self.taken.get(lane, set()).discard(key)
+
     def append(self, key: EntityKey, event: Any) -> int:
+        self._count(key, event)
         if isinstance(event, ev.RunSubmitted) and key not in self.roots:
             above = event.parent.run if event.parent is not None else event.origin.run if event.origin else ""
             self.roots[key] = self.roots[subjects.key_of("o", above)]
@@ -166,7 +189,7 @@ class RunLanesWorld(World):
                 error = getattr(ends[0], "error", None)
                 if isinstance(ends[0], ev.RunCancelled) and error is not None:
                     assert error.type == REASONS[self.policy[self.roots[key]]]
-        assert not any(self.active.values()), self.active
+        assert not any((*self.active.values(), *self.taken.values())), (self.active, self.taken)
 
     def _check_order(self, key: EntityKey) -> None:
         """By the requests that wait under every circumstance: who asked first is served first."""

@@ -16,13 +16,16 @@ def play(seed: int, runs: int, lanes: int, crashes: bool) -> Counter[str]:
     world = RunLanesWorld(seed, runs, lanes, crashes)
     world.play_all()
     world.check_all()
-    return Counter(ev.event_type(event) for log in world.logs.values() for _, event in log)
+    happened = Counter(ev.event_type(event) for log in world.logs.values() for _, event in log)
+    happened["both lanes"] = sum(len(lanes) > 1 for lanes in world.takes.values())
+    return happened
 
 
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_thousand_runs_keep_to_the_limits_of_their_lanes(seed: int, crashes: bool) -> None:
     happened = play(seed, 1_000, 10, crashes)
+    assert happened["both lanes"] > 10
     for kind in ("run.queued", "run.slot_granted", "run.slot_refused", "lane.moved", "lane.cancelling"):
         assert happened[kind] > 10, f"{kind} came {happened[kind]} times"
 

@@ -15,7 +15,7 @@ from afsim.due import missing_timers
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
 from afsim.rules import Rules, is_attempt
-from afsim.run_lanes import check_runs
+from afsim.run_lanes import check_given, check_runs
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -175,6 +175,7 @@ def final(world: World) -> None:
     if not world.plain:
         check_slots(world, logs)
         check_runs(world, logs)
+        check_given(world, logs)
         locks.check_runs(world, logs)
         check_families(world, logs)
 

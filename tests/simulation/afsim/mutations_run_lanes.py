@@ -11,6 +11,7 @@ from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_scheduler.runs import run_slots
+from agentflow_scheduler.runs.steps import subworkflows
 
 Change = tuple[Any, Any, Any]
 
@@ -66,7 +67,28 @@ def refused_run_begins() -> list[Change]:
     return [(FACTS, ev.RunSlotRefused, refused)]
 
 
+def second_slot_not_asked() -> list[Change]:
+    """A run takes a slot of one of its two lanes, and begins."""
+    real = run_slots._ask
+    return [(run_slots, "_ask", lambda state, out, lanes: real(state, out, lanes[:1]))]
+
+
+def first_slot_leaks() -> list[Change]:
+    """A run that has slots of two lanes gives back the second one only."""
+    return [(run_slots, "_own", lambda state: (state.run_lane,) if state.run_lane else ())]
+
+
+def given_lane_forgotten() -> list[Change]:
+    """The run of a subworkflow does not take a slot of the lane that its step gives it."""
+    real = subworkflows.submit
+
+    def submit(*args: Any, **fields: Any) -> None:
+        real(*args, **{**fields, "given_lane": None})
+
+    return [(subworkflows, "submit", submit)]
+
+
 ALL: tuple[Callable[[], list[Change]], ...] = (
     run_slot_kept_on_cancel, run_begins_while_it_waits, newcomer_does_not_wait, chain_gives_its_slot_up,
-    chain_leaks_its_slot, refused_run_begins,
+    chain_leaks_its_slot, refused_run_begins, second_slot_not_asked, first_slot_leaks, given_lane_forgotten,
 )  # fmt: skip

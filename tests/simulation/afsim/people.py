@@ -29,7 +29,8 @@ class People:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = random.Random(world.seed ^ 0xBEEF)
-        self.limits = {**rich.LANE_LIMITS, **run_lanes.LIMITS, **locks.LIMITS}  # the highest that was ever set
+        # By lane: the highest limit that was ever set
+        self.limits = {**rich.LANE_LIMITS, **run_lanes.LIMITS, **run_lanes.GIVEN, **locks.LIMITS}
         self._signals = 0
         self._started: set[str] = set()
 

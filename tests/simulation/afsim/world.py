@@ -37,7 +37,7 @@ SLOTS = ("scheduler-a", "scheduler-b", "worker-a", "worker-b")
 CONCURRENCY = 6
 CHANGES = (
     maps.with_items, joins.with_races, sends.with_sends, timeouts.with_paths, detached.with_detached,
-    finals.with_last_nodes, run_lanes.with_lane, locks.with_locks,
+    finals.with_last_nodes, run_lanes.with_lane, run_lanes.with_given, locks.with_locks,
 )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ class World:
         key = subjects.key_of("o", f"run_{index}")
         self.submit(
             key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),
-            definitions=rich.CHILDREN, priority=self.rng.choice([0, 0, 1]),
+            definitions=run_lanes.children(self.seed, rich.CHILDREN), priority=self.rng.choice([0, 0, 1]),
         )  # fmt: skip
         self.people.bother(key)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.nodes.types import NODE_TYPES
 from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_sdk import InvalidArgumentError, Workflow, body
@@ -173,8 +174,10 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .depends_on("check")
         .subworkflow("free", "other@2")
         .detached()
+        .in_run_lane("{{items}}", limit=3, rate="9/m", policy="newest_waits")
         .map("many", body.subworkflow("other@2"), over=[1])
         .detached()
+        .in_run_lane("{{item}}")
         .function("sweep", "f")
         .at_end()
         .finally_limit(seconds=90)
@@ -200,6 +203,8 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert definition.dag.edges[-2].max_iterations == 4
     assert nodes["first"].join == "any"
     assert (nodes["free"].config.detached, nodes["many"].config.body.config.detached) == (True, True)
+    assert nodes["free"].config.run_lane == RunLane(key="{{items}}", limit=3, rate="9/m", policy="newest_waits")
+    assert nodes["many"].config.body.config.run_lane == RunLane(key="{{item}}")
     assert (nodes["sweep"].at_end, definition.finally_ms) == (True, 90_000)
     stop = nodes["stop"].config
     assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")

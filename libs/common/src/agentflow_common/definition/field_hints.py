@@ -68,8 +68,8 @@ _OTHER_WORDS: Final = {
 _POLICY: Final = frozenset(Policy.model_fields)
 _RETRY: Final = frozenset((*Retry.model_fields, *SHORT))
 _GRAPH_STYLE: Final = frozenset(
-    {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "detached", "output",
-     "max_output_tokens", "temperature", *NODE_TYPES[4:]}
+    {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "detached", "run_lane",
+     "output", "max_output_tokens", "temperature", *NODE_TYPES[4:]}
 )  # fmt: skip
 
 

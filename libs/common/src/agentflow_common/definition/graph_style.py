@@ -165,7 +165,7 @@ def _work(
         config[arguments] = node["args"]
     else:
         config["state_args"] = True
-    for field in ("parallel", "for_each", "reveal", "detached", *LLM_FIELDS):
+    for field in ("parallel", "for_each", "reveal", "detached", "run_lane", *LLM_FIELDS):
         if field in made:
             config[field] = made.pop(field)
     return node_type, config

@@ -195,7 +195,7 @@ def _short_node(defs: Schema) -> Schema:
     calls = {kind: {**configs[kind][field], "description": _CALLS[kind]} for kind, (_, field, _) in WORKS.items()}
     extra = {name: configs["prompt"][name] for name in ("parallel", "for_each", *LLM_FIELDS)}
     extra["reveal"] = configs["tool"]["reveal"]
-    extra["detached"] = configs["workflow"]["detached"]
+    extra |= {name: configs["workflow"][name] for name in ("detached", "run_lane")}
     args = {
         "type": "object",
         "description": "The arguments, by name. Without `args` the node is given the shared state.",
@@ -217,6 +217,7 @@ def _short_node(defs: Schema) -> Schema:
             **{name: ["prompt"] for name in LLM_FIELDS},
             "reveal": ["tool"],
             "detached": ["workflow"],
+            "run_lane": ["workflow"],
         },
         "dependentSchemas": dict.fromkeys(("args", "parallel", "for_each"), with_call),
         "additionalProperties": False,

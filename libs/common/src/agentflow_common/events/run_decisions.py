@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from agentflow_common.events.base import AttemptDecision, Decision, Payload, StepError
+from agentflow_common.events.run_facts import LaneAsk
 
 
 class RunStarted(Decision, frozen=True, tag="run.started"):
@@ -192,6 +193,7 @@ class RunQueued(Decision, frozen=True, tag="run.queued"):
 
     lane: str
     policy: str  # what follows if no slot is free, see the definition's `run_lane`
+    following: LaneAsk | None = None  # the lane that it asks once it has this slot, before its first step
 
 
 class RunLocking(Decision, frozen=True, tag="run.locking"):

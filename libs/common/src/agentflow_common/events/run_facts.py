@@ -26,6 +26,15 @@ class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
     idle: int = 0  # so many runs in a row went on as a new one without doing anything
 
 
+class LaneAsk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run lane that a run asks for a slot, and the settings that it asks with."""
+
+    lane: str
+    limit: int = 1
+    rate_per_s: float | None = None
+    policy: str = "queue"  # what follows if no slot is free, see the definition's `run_lane`
+
+
 class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a forked run stands in its loops and its graph when it begins; see RunState."""
 
@@ -64,6 +73,8 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     signals: dict[str, list[Payload]] = {}  # by name, those that the origin had kept and no step of it had taken
     slot: str = ""  # the run lane whose slot it has from the run that it continues
     lanes_above: tuple[str, ...] = ()  # run lanes whose slots the runs above have: it asks for no other slot of them
+    given_lane: LaneAsk | None = None  # the lane that the step or the schedule which starts it gives it
+    slots: tuple[str, ...] = ()  # further run lanes whose slots it has from the run that it continues
 
 
 class RunCancelRequested(RequestFact, frozen=True, tag="run.cancel_requested"):

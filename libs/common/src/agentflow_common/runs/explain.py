@@ -229,13 +229,15 @@ def _begun(state: RunState, key: str, step: StepState, node: Any, around: Surrou
 
 def _awaits_slot(state: RunState) -> bool:
     """True if the run has begun no step, because it waits for a slot of its run lane."""
-    return bool(state.run_lane) and not state.slot_granted and state.ending is None and not state.status.terminal
+    return state.awaits_slot and state.ending is None and not state.status.terminal
 
 
 def _slot(state: RunState, around: Surroundings) -> Waiting:
     name, lane = state.run_lane, around.lanes.get(state.run_lane)
     if state.slot_refused is not None:
         return Waiting("", "scheduler", f"the run ends: {state.slot_refused.type}: {state.slot_refused.message}", name)
+    if state.slot_granted:
+        return Waiting("", "scheduler", f"has its slot of lane {name}, and asks for one of another lane", name)
     if lane is None:
         return Waiting("", "lane", f"the run waits for a slot of lane {name}", name)
     own = slot_key(state.run, lane_fold.RUN_STEP, lane_fold.RUN_ATTEMPT)

@@ -76,6 +76,8 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         signals={name: list(kept) for name, kept in event.signals.items()},
         run_lane=event.slot,
         slot_granted=bool(event.slot),
+        given_lane=event.given_lane,
+        slots=event.slots,
         lanes_above=event.lanes_above,
     )
 

@@ -211,7 +211,11 @@ def _run_waiting(state: RunState, _event: ev.RunWaiting) -> None:
 
 def _run_queued(state: RunState, event: ev.RunQueued) -> None:
     state.status = RunStatus.WAITING
+    if state.run_lane:
+        state.slots = (*state.slots, state.run_lane)
+        state.slot_granted = False
     state.run_lane = event.lane
+    state.lane_following = event.following
 
 
 def _run_locking(state: RunState, event: ev.RunLocking) -> None:

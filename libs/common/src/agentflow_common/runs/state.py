@@ -11,7 +11,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
-from agentflow_common.events import OriginRef, ParentRef, Payload, StepError
+from agentflow_common.events import LaneAsk, OriginRef, ParentRef, Payload, StepError
 from agentflow_common.log.timers import TimerState
 
 UNDO: Final = ":undo"
@@ -210,10 +210,18 @@ class RunState(msgspec.Struct, omit_defaults=True):
     run_lane: str = ""  # the run lane that it has asked for a slot, or has one of
     slot_granted: bool = False  # it has the slot
     slot_refused: StepError | None = None  # why it gets none
+    given_lane: LaneAsk | None = None  # the lane that the step or the schedule which started it gave it
+    slots: tuple[str, ...] = ()  # run lanes whose slots it has, besides that of `run_lane`
+    lane_following: LaneAsk | None = None  # the lane that it asks once it has the slot of `run_lane`
     lanes_above: tuple[str, ...] = ()  # run lanes whose slots, and locks which, the runs above have
     locks: Locks | None = None  # None: it has not taken any
     finishing: Finishing | None = None  # how it ends: its nodes with `finally: true` run now
     finally_over: bool = False  # these nodes have run as long as they may
+
+    @property
+    def awaits_slot(self) -> bool:
+        """True if the run has asked a run lane for a slot, and has not all of its slots."""
+        return bool(self.run_lane) and not (self.slot_granted and self.lane_following is None)
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)

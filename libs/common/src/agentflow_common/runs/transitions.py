@@ -111,7 +111,7 @@ RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     # Decisions.
     ev.RunStarted: Transition(frozenset({R.PENDING}), (R.RUNNING,)),
     ev.RunWaiting: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
-    ev.RunQueued: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
+    ev.RunQueued: Transition(frozenset({R.RUNNING, R.WAITING}), (R.WAITING,)),  # WAITING: for its second slot
     ev.RunLocking: Transition(frozenset({R.RUNNING, R.WAITING})),
     ev.RunUnlocked: Transition(frozenset({R.RUNNING, R.WAITING})),
     ev.RunPaused: Transition(frozenset({R.RUNNING, R.WAITING}), (R.PAUSED,)),

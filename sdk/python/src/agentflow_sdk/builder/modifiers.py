@@ -286,16 +286,6 @@ class Modifiers(Nodes):
         self._last("finally")["finally"] = True
         return self
 
-    def detached(self) -> Self:
-        """Lets a subworkflow go on by itself (`detached: true`). The step completes as soon as its run is started.
-
-        Returns:
-            The builder.
-        """
-        config = self._config("detached")
-        config.get("body", {"config": config})["config"]["detached"] = True
-        return self
-
     def priority(self, number: int) -> Self:
         """Sets a priority that replaces the run's own. Steps of a higher priority go first where steps wait for a slot.
 

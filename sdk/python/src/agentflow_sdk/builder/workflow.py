@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self, Unpack
 
 from agentflow_sdk.builder.checks import given, milliseconds, names, one_of, problems
-from agentflow_sdk.builder.modifiers import Modifiers
+from agentflow_sdk.builder.subworkflows import SubworkflowModifiers
 from agentflow_sdk.choices import InputRuleName, InputRules, InputType, Reducer
 from agentflow_sdk.errors import InvalidArgumentError
 from agentflow_sdk.problems import Problem
@@ -15,7 +15,7 @@ from agentflow_sdk.problems import Problem
 _ARGUMENTS: Final = {"tool": "tool_args", "function": "function_args", "llm": "inputs", "subworkflow": "inputs"}
 
 
-class Workflow(Modifiers):
+class Workflow(SubworkflowModifiers):
     """Builds a definition step by step. Every method returns the builder, so that calls can be chained.
 
     A method that is used in a wrong way raises InvalidArgumentError at once. `validate` checks the whole structure.

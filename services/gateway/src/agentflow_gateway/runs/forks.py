@@ -168,6 +168,7 @@ async def _begin(call: Call, new: _New, state: RunState, definition: Definition,
         seed=Payload(value=steps),
         definitions=state.definitions,
         position=seed.position,
+        given_lane=state.given_lane,
     )
     begun, deduplicated = await submit.begin(call, event)
     stale = forking.stale_steps(definition, seed, changes.inputs)

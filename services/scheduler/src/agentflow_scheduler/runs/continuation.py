@@ -110,6 +110,8 @@ def finish(run: Run, out: RunDecisions) -> None:
         depth=state.depth,
         signals=state.signals,
         slot=state.run_lane,
+        slots=state.slots,
+        given_lane=state.given_lane,
         lanes_above=state.lanes_above,
     )
     subworkflows.notify_parent(run, out, Payload(), None)

@@ -25,6 +25,7 @@ from agentflow_common.runs.state import (
 )
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
+from agentflow_scheduler.runs.run_slots import takes_slots
 from agentflow_scheduler.runs.steps.locks import over
 from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
 
@@ -166,9 +167,10 @@ def _beginnings(run: Run) -> Iterator[Invariant]:
 
 
 def _slot(run: Run) -> Iterator[Invariant]:
-    """Yields the steps that a run has begun without the slot of its run lane."""
+    """Yields the steps that a run has begun without the slots of its run lanes."""
     state = run.state
-    if run.plan.run_lane is None or state.slot_granted or state.lanes_above:
+    may_share = bool(state.lanes_above) and not state.run_lane
+    if not takes_slots(run) or may_share or (state.run_lane and not state.awaits_slot):
         return
     begun = [key for key in (*run.in_flight, *run.external_waits) if is_begun(state.steps.get(key))]
     yield Invariant("in_flight", begun, [])

@@ -34,6 +34,20 @@ _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
+class PlanRunLane(msgspec.Struct, frozen=True):
+    """The lane of a workflow's runs, or the one that a node gives a run, compiled."""
+
+    key: Resolver
+    limit: int
+    rate: float | None
+    policy: str
+
+    @classmethod
+    def of(cls, lane: RunLane, steps: Collection[str] = ()) -> PlanRunLane:
+        rate = None if lane.rate is None else per_second(lane.rate)
+        return cls(compile_value(lane.key, steps), lane.limit, rate, lane.policy)
+
+
 class PlanWork:
     """The work of a node as its tasks name it, with closures that compute the inputs."""
 
@@ -43,6 +57,8 @@ class PlanWork:
         self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
         self.workflow_ref: str = getattr(work.config, "workflow", "")
         self.detached: bool = getattr(work.config, "detached", False)
+        lane: RunLane | None = getattr(work.config, "run_lane", None)
+        self.run_lane = None if lane is None else PlanRunLane.of(lane, steps)  # of the subworkflow's run
         self.state_args: bool = work.config.state_args
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
         own = f"{work.type}_args"  # of a tool or a function; they win over `inputs`
@@ -142,20 +158,6 @@ class PlanEdge(msgspec.Struct, frozen=True):
         over = None if edge.over is None else compile_value(edge.over, steps)
         args = {name: compile_value(value, steps) for name, value in edge.args.items()}
         return cls(edge.source, edge.target, edge.condition, edge.max_iterations, edge.sends, over, edge.item, args)
-
-
-class PlanRunLane(msgspec.Struct, frozen=True):
-    """The lane of a workflow's runs, compiled."""
-
-    key: Resolver
-    limit: int
-    rate: float | None
-    policy: str
-
-    @classmethod
-    def of(cls, lane: RunLane) -> PlanRunLane:
-        rate = None if lane.rate is None else per_second(lane.rate)
-        return cls(compile_value(lane.key, ()), lane.limit, rate, lane.policy)
 
 
 class PlanLock(msgspec.Struct, frozen=True):

@@ -1,32 +1,38 @@
-"""The messages of a run to its run lane: it asks for a slot, hands it on to its successor, gives it back. Pure."""
+"""The messages of a run to its run lanes: it asks for slots, hands them on to its successor, gives them back. Pure.
+
+1. A run takes a slot of the lane of its definition, and one of the lane that its step or its schedule gives it.
+2. If both are the same lane, it takes one slot, as the step or the schedule says. It takes no slot of a lane whose slot
+   the runs above it have.
+3. It takes them one after the other, in the order of their names, so that two runs can't wait for each other.
+4. It begins its steps when it has all of them, and gives them back in the append that ends it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.expressions.sandbox import ExpressionError
+from agentflow_common.events import LaneAsk
 from agentflow_common.lanes.fold import RUN_ATTEMPT, RUN_LANE, RUN_STEP, key_of_lane
+from agentflow_common.lanes.names import lane_name
 from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.runs.decisions import RunDecisions
+from agentflow_scheduler.runs.plan import PlanRunLane
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.runs.scope import in_field
-
-KEY_MAX: Final = 128  # characters of the key of a run lane or a lock
+from agentflow_scheduler.runs.scope import Scope, in_field
 
 
 def admit(run: Run, out: RunDecisions) -> bool:
-    """True if the run may begin its steps. Asks for a slot once. Raises InvalidError for its key, NeedBlob."""
-    state, lane = run.state, run.plan.run_lane
-    if not state.run_lane and lane is not None and not (state.lanes_above and state.steps):
-        name = in_field("run_lane.key", lambda: lane_name(RUN_LANE, state.org, lane.key(out.scope)))
-        if name not in state.lanes_above:
-            out.emit(ev.RunQueued, lane=name, policy=lane.policy)
-            asked = {"limit": lane.limit, "rate_per_s": lane.rate, "policy": lane.policy}
-            _send(state, out, ev.LaneRequested, priority=state.priority, **asked)
-    if state.run_lane and not state.slot_granted:
+    """True if the run may begin its steps. Asks each lane for a slot once. Raises InvalidError for a key, NeedBlob."""
+    state = run.state
+    if state.run_lane:
+        if state.slot_granted and state.lane_following is not None:
+            _ask(state, out, [state.lane_following])
+    elif takes_slots(run) and not (state.lanes_above and state.steps):
+        _ask(state, out, _wanted(run, out))
+    if state.awaits_slot:
         if state.status is RunStatus.RUNNING:  # it was paused meanwhile
             out.emit(ev.RunWaiting, steps=())
         return False
@@ -36,35 +42,58 @@ def admit(run: Run, out: RunDecisions) -> bool:
     return True
 
 
-def lane_name(prefix: str, org: str, key: Any) -> str:
-    """Returns the name of a run lane or a lock. Raises ExpressionError for a key that is not a text or a number."""
-    text = str(key) if isinstance(key, str | int) and not isinstance(key, bool) else ""
-    if not 0 < len(text) <= KEY_MAX:
-        raise ExpressionError(f"the key must be a text of 1 to {KEY_MAX} characters, got {str(key)[:80]!r}")
-    return f"{prefix}{org}:{text}"
+def takes_slots(run: Run) -> bool:
+    """True if the run has a run lane, by its definition or from its step or its schedule."""
+    return run.plan.run_lane is not None or run.state.given_lane is not None
+
+
+def asked_with(lane: PlanRunLane, org: str, scope: Scope) -> LaneAsk:
+    """Returns the lane of a key, and the settings. Raises InvalidError for the key, NeedBlob."""
+    name = in_field("run_lane.key", lambda: lane_name(RUN_LANE, org, lane.key(scope)))
+    return LaneAsk(name, lane.limit, lane.rate, lane.policy)
+
+
+def _wanted(run: Run, out: RunDecisions) -> list[LaneAsk]:
+    state, lane = run.state, run.plan.run_lane
+    wanted: dict[str, LaneAsk] = {}
+    if lane is not None:
+        own = asked_with(lane, state.org, out.scope)
+        wanted[own.lane] = own
+    if state.given_lane is not None:
+        wanted[state.given_lane.lane] = state.given_lane
+    return [wanted[name] for name in sorted(wanted) if name not in state.lanes_above]
+
+
+def _ask(state: RunState, out: RunDecisions, lanes: list[LaneAsk]) -> None:
+    """Asks the first of the lanes for a slot; the run asks the one after it, if there is one, later."""
+    if lanes:
+        lane = lanes[0]
+        out.emit(ev.RunQueued, lane=lane.lane, policy=lane.policy, following=lanes[1] if len(lanes) > 1 else None)
+        asked = {"limit": lane.limit, "rate_per_s": lane.rate_per_s, "policy": lane.policy}
+        _send(state, out, lane.lane, ev.LaneRequested, priority=state.priority, **asked)
 
 
 def give_back(state: RunState, out: RunDecisions) -> None:
-    """Gives the slot, or the place in the queue, back in the append that ends the run."""
+    """Gives the slots, and the place in a queue, back in the append that ends the run."""
     for lane, own in messages(state):
         out.send(ev.LaneReleased, to_org=lane.org, to=lane.name, **own)
 
 
 def hand_over(state: RunState, out: RunDecisions, successor: str) -> None:
-    """Leaves the slot to the run that goes on in the place of this one, in the append that ends this one."""
-    if state.run_lane:
-        _send(state, out, ev.LaneMoved, to_run=successor)
+    """Leaves the slots to the run that goes on in the place of this one, in the append that ends this one."""
+    for lane in _own(state):
+        _send(state, out, lane, ev.LaneMoved, to_run=successor)
 
 
 def lanes_below(state: RunState) -> tuple[str, ...]:
     """Returns the run lanes whose slots the run and those above it have. A subworkflow shares these slots."""
-    return (*state.lanes_above, state.run_lane) if state.run_lane else state.lanes_above
+    return (*state.lanes_above, *_own(state))
 
 
 def messages(state: RunState) -> Iterator[tuple[EntityKey, dict[str, Any]]]:
-    """Yields the run lane that has given the run a slot or a place, and the fields of a fact about it."""
-    if state.run_lane and state.slot_refused is None:
-        yield message(state, state.run_lane, RUN_ATTEMPT)
+    """Yields the run lanes that have given the run a slot or a place, and the fields of a fact about each."""
+    for lane in _own(state) if state.slot_refused is None else state.slots:
+        yield message(state, lane, RUN_ATTEMPT)
 
 
 def message(state: RunState, lane: str, attempt: int) -> tuple[EntityKey, dict[str, Any]]:
@@ -73,6 +102,10 @@ def message(state: RunState, lane: str, attempt: int) -> tuple[EntityKey, dict[s
     return key_of_lane(lane), {**own, "step": RUN_STEP, "attempt": attempt}
 
 
-def _send(state: RunState, out: RunDecisions, event_type: type[ev.Event], **fields: Any) -> None:
-    lane, own = message(state, state.run_lane, RUN_ATTEMPT)
+def _own(state: RunState) -> tuple[str, ...]:
+    return (*state.slots, state.run_lane) if state.run_lane else state.slots
+
+
+def _send(state: RunState, out: RunDecisions, name: str, event_type: type[ev.Event], **fields: Any) -> None:
+    lane, own = message(state, name, RUN_ATTEMPT)
     out.send(event_type, to_org=lane.org, to=lane.name, **own, **fields)

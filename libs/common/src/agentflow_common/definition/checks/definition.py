@@ -12,7 +12,7 @@ from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import graph_findings
 from agentflow_common.definition.checks.inputs import input_findings
 from agentflow_common.definition.checks.joins import join_findings
-from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
+from agentflow_common.definition.checks.lanes import given_lane_findings, lane_findings, run_lane_findings
 from agentflow_common.definition.checks.locks import lock_findings
 from agentflow_common.definition.checks.maps import map_findings
 from agentflow_common.definition.checks.names import (
@@ -172,6 +172,7 @@ class _Node:
             values = self._outer.inside("", own) if undo else self._values
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
+            yield from given_lane_findings(work, (*here, *work.path), values)
         yield from self._by_type(node)
         yield from self._policy(node)
         if node.compensate_with is not None and works(node)[0].path[0] != "config":

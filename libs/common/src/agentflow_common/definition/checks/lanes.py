@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from agentflow_common.definition.checks.names import template_findings
+from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.model import BUILT_IN, Definition
-from agentflow_common.definition.nodes.calls import works
+from agentflow_common.definition.nodes.calls import Work, works
+from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.definition.rates import RATE_MAX, RATE_MIN, per_second
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.sandbox import ExpressionError
-from agentflow_common.places import Finding
+from agentflow_common.places import Finding, Place
 
 LANE_FIXES: Final = {  # by field: the fix for a text that does not match the field's pattern
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",
@@ -42,15 +44,28 @@ def run_lane_findings(definition: Definition) -> Iterator[Finding]:
     lane = definition.run_lane
     if lane is None:
         return
-    if lane.rate is not None and not RATE_MIN <= per_second(lane.rate) <= RATE_MAX:
-        fix = f"use 0.05/h at least, {RATE_MAX:g}/s at most"
-        yield ("run_lane", "rate"), f"{lane.rate!r} is out of range", fix
+    yield from rate_findings(lane, ("run_lane",))
     early = _early(definition, lane.key)
     if early:
         text = f"a run takes its slot before its first step, so the key can't use {early!r}"
         yield ("run_lane", "key"), text, "use inputs, tags, org or workflow, as in '{{customer}}'"
     elif expressions.is_template(lane.key):
         yield from template_findings(("run_lane", "key"), lane.key, (), BUILT_IN, definition.inputs)
+
+
+def given_lane_findings(work: Work, here: Place, values: Values) -> Iterator[Finding]:
+    """Yields the problems of the lane that a node gives the run of its subworkflow."""
+    lane: RunLane | None = getattr(work.config, "run_lane", None)
+    if lane is not None:
+        yield from rate_findings(lane, (*here, "run_lane"))
+        yield from values.check((*here, "run_lane", "key"), lane.key)
+
+
+def rate_findings(lane: RunLane, here: Place) -> Iterator[Finding]:
+    """Yields the problem of a run lane's rate, if it has one."""
+    if lane.rate is not None and not RATE_MIN <= per_second(lane.rate) <= RATE_MAX:
+        fix = f"use 0.05/h at least, {RATE_MAX:g}/s at most"
+        yield (*here, "rate"), f"{lane.rate!r} is out of range", fix
 
 
 def _early(definition: Definition, key: str) -> str:

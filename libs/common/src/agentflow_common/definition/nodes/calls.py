@@ -78,6 +78,12 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
     return arguments(works(node)[0])
 
 
+def given_lanes(node: AnyNode) -> list[str]:
+    """Returns the keys of the run lanes that the node gives the runs which it starts."""
+    lanes = [work.config.run_lane for work in works(node) if work.type == "subworkflow"]
+    return [lane.key for lane in lanes if lane is not None]
+
+
 def map_items(config: MapConfig) -> dict[str, Any]:
     """Returns the value that gives a map its items, by the name of its field: `over`, `zip` or `range`."""
     if config.zip is not None:

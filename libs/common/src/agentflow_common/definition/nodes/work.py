@@ -8,6 +8,7 @@ from pydantic import Field
 
 from agentflow_common.definition.nodes.base import PROMPT_REF, WORKFLOW_REF, Model
 from agentflow_common.definition.nodes.policy import Retry
+from agentflow_common.definition.nodes.run_lane import RunLaneField
 
 
 class Inputs(Model):
@@ -71,6 +72,9 @@ class SubworkflowWork(Arguments):
     """The step completes as soon as the run is started, with `{run: ID}`. The run goes on by itself: it
     outlives this one, is not cancelled with it, and takes a slot of its own run lane.
     """
+
+    run_lane: RunLaneField = Field(None, examples=["{{customer}}", {"key": "{{customer}}", "limit": 2}])
+    """A keyed lane that the started run takes a slot of, beside the one that its own definition may name."""
 
 
 class ToolBody(Model):

@@ -53,7 +53,7 @@ def begin_with(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Sco
     undoing = is_undo(at.key)
     first = attempt == 1 or at.key not in at.state.steps
     if at.work.kind == "subworkflow":
-        subworkflows.start(at, attempt, inputs)
+        subworkflows.start(at, attempt, inputs, scope)
         if at.work.detached:  # the step is over
             return
         limit_attempt(at, attempt)

@@ -17,6 +17,7 @@ from agentflow_common.definition.nodes.calls import OUTCOME
 from agentflow_common.events import StepError
 from agentflow_common.runs.state import OPEN, Finishing, RunStatus, StepState, StepStatus
 from agentflow_scheduler.runs.run import Run
+from agentflow_scheduler.runs.run_slots import takes_slots
 from agentflow_scheduler.runs.saga import effective_steps
 from agentflow_scheduler.runs.scope import NOT_DONE
 from agentflow_scheduler.runs.steps.verdict import error_of, final_verdict
@@ -27,9 +28,9 @@ def are_due(run: Run) -> bool:
     state = run.state
     if not run.plan.last or state.finishing is not None or state.cancel_forced:
         return False
-    if run.plan.run_lane is None:
-        return True
-    return state.slot_granted or (not state.run_lane and bool(state.steps))
+    if state.run_lane or not takes_slots(run):
+        return not state.awaits_slot
+    return bool(state.steps)  # it shares the slots of the runs above it
 
 
 def names(how: Finishing) -> dict[str, Any]:

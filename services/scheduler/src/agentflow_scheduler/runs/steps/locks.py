@@ -17,6 +17,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LOCK
+from agentflow_common.lanes.names import lane_name
 from agentflow_common.runs.state import Locks, RunState, RunStatus, current_key, node_of, undoing_steps
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.runs import chain, run_slots
@@ -52,7 +53,7 @@ def admit(at: StepContext) -> bool:
 
 
 def _name(at: StepContext, key: Resolver) -> str:
-    return run_slots.lane_name(LOCK, at.state.org, key(at.out.scope))
+    return lane_name(LOCK, at.state.org, key(at.out.scope))
 
 
 def _ask(out: RunDecisions, state: RunState, locks: Locks) -> None:

@@ -18,7 +18,7 @@ from agentflow_common.subjects import kind_of
 from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.runs.scope import fitting
+from agentflow_scheduler.runs.scope import Scope, fitting
 from agentflow_scheduler.runs.steps import locks
 
 
@@ -38,7 +38,7 @@ def submit(run: Run, out: RunDecisions, name: str, inputs: dict[str, Any], **fie
     )
 
 
-def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
+def start(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Scope) -> None:
     """Starts the subworkflow of a step. Raises InvalidError, NeedBlob."""
     state, work = at.state, at.work
     raw = state.definitions.get(work.workflow_ref)
@@ -54,6 +54,7 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
     if work.state_args and definition.inputs:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
     checked = fitting(definition.check_inputs(at.scope.inside(inputs), private=True), "what the workflow is given")
+    lane = None if work.run_lane is None else run_slots.asked_with(work.run_lane, state.org, scope)
     child = ids.derived_run_id(state.org, state.run, at.key, attempt)
     linked: dict[str, Any] = {"parent": ParentRef(state.run, at.key, attempt)}
     if work.detached:
@@ -74,6 +75,7 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         deadline_ms=definition.deadline_ms,
         priority=at.priority,
         depth=state.depth + 1,
+        given_lane=lane,
         **linked,
     )
     if work.detached:
