@@ -160,7 +160,10 @@ MODELS: Final = {
     ),
     "no_candidate": ("No model of the wanted quality is offered.", "Set a provider's key, or choose another quality."),
     "provider_unavailable": ("The worker has no such provider.", "Set the provider's key in its environment."),
-    "missing_prompt": ("The step names no prompt.", "Set `prompt_ref`."),
+    "missing_prompt": (
+        "The text of the step's `prompt` is empty.",
+        "Give it a text, or set `prompt_ref`.",
+    ),
     "prompt_inputs": ("The inputs do not fit the prompt.", "Give the inputs that the message names."),
     "prompt_render": ("The prompt can't be rendered from these inputs.", "Correct the template or the inputs."),
     "run_ended": ("The run ended before the call was made.", "Nothing; no money is reserved."),

@@ -129,7 +129,7 @@ MISTAKES: Final = {  # the node of a workflow, and the place that an editor mark
     "a field of another level": ("{id: a, type: tool, config: {tool_name: t}, timeout_ms: 30s}", ""),
     "a field of another engine": ("{id: a, type: tool, config: {tool_name: t}, policy: {timeout: 30s}}", "policy"),
     "a number for an object": ("{id: a, type: tool, config: {tool_name: t}, policy: {retry: 3}}", "policy.retry"),
-    "the graph style's word": ("{id: a, type: llm, config: {prompt: summarizer}}", "config"),
+    "the graph style's word": ("{id: a, type: llm, config: {prompt: summarizer}}", "config.prompt"),
     "an unknown type of node": ("{id: a, type: http, config: {}}", "type"),
     "a node without a type": ("{id: a, config: {tool_name: t}}", ""),
     "a node without an id": ("{type: tool, config: {tool_name: t}}", ""),
@@ -173,6 +173,9 @@ def test_a_mistake_in_a_node_is_refused_where_it_stands(node: str, place: str) -
         "{name: w, entry_point: a, nodes: [{name: a}]}",
         "{name: w, entry_point: a, nodes: [{name: a, wait: 5s, args: {}}]}",
         "{name: w, entry_point: a, nodes: [{name: a, tool: t, output: json}]}",
+        "{name: w, entry_point: a, nodes: [{name: a, tool: t, model: a/b}]}",
+        "{name: w, dag: {nodes: [{id: a, type: llm, config: {prompt: Say it, prompt_ref: p}}]}}",
+        "{name: w, dag: {nodes: [{id: a, type: llm, config: {model: a/b}}]}}",
         "{name: w, entry_point: a, nodes: [{name: a, tool: t}], max_supersteps: 2, max_iterations: 2}",
     ],
 )

@@ -33,6 +33,7 @@ STAND_INS = {"make run DOC=": "agentctl demo --doc ", "make run": "agentctl demo
 PAGES = [{"text": "Three boats came in."}, {"text": "Two of them carried grain. One did not."}]
 # What a run needs beyond its defaults, by the workflow's name.
 INPUTS: dict[str, dict[str, Any]] = {
+    "greeting": {"name": "Ann"},
     "agent": {"question": "How many boats came in?"},
     "all_customers": {"customers": ["ann", "bob"], "round": 999, "pause": "10ms"},
     "all_reports": {"customers": ["ann", "bob"]},

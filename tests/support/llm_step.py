@@ -93,15 +93,20 @@ async def run_llm_step(
     provider: ScriptedProvider | None = None,
     config: dict[str, Any] | None = None,
     content: str = TEXT,
+    text: Any = None,
     **policy: Any,
 ) -> LlmResult:
-    """Runs one LLM step with fake services; a given provider takes the place of OpenAI."""
+    """Runs one LLM step with fake services; a given provider takes the place of OpenAI.
+
+    text: the prompt, if the definition has it; None for a registered one.
+    """
     providers = Providers(WorkerSettings())
     if provider is not None:
         providers._made["openai"] = provider
     task = StepScheduled(
         org="acme", run="run_1", ts=0, step="s", attempt=2, lane="default", kind="llm", config=config or {},
-        policy=policy, budget_nano=77, prompt="analyzer@3",
+        policy=policy, budget_nano=77, prompt="analyzer@3" if text is None else "",
     )  # fmt: skip
     deps = LlmDeps(services.ask, services.publish, providers)
-    return await run_llm(task, {"content": content}, deps, StepContext("acme", "run_1", "s", 2, WorkerSettings()))
+    inputs = {"content": content} if text is None else {"content": content, "prompt": text}
+    return await run_llm(task, inputs, deps, StepContext("acme", "run_1", "s", 2, WorkerSettings()))

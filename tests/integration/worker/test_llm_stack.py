@@ -153,6 +153,21 @@ def test_llm_12_the_offline_provider_answers_where_the_definition_asks_for_it(wo
     settled(world, before + run.cost_nano_usd)
 
 
+def test_a_prompt_in_the_definition_reaches_the_model_and_shows_in_the_trace(world: World) -> None:
+    before = world.money()[0]
+    world.all_answer(pieces=["Hello Ann"], tokens=(100, 10))
+    node = '{id: hello, type: llm, config: {prompt: "Say hello to {{name}}", model: openai/gpt-4o}}'
+    text = f"{{name: greeting, dag: {{nodes: [{node}]}}}}"
+    run = world.client.workflows.wait(world.client.workflows.submit(text, inputs={"name": "Ann"}), timeout=180)
+    assert run.status == "completed", run.error
+    (step,) = run.steps
+    assert (step.output["text"], step.provider, step.prompt) == ("Hello Ann", "openai", "inline")
+    assert "Say hello to Ann" in str(world.wires["openai"].asked[-1])
+    events = list(world.client.workflows.watch(run))
+    assert [e.body["inputs"] for e in events if e.type == "step.scheduled"] == [{"prompt": "Say hello to Ann"}]
+    settled(world, before + run.cost_nano_usd)
+
+
 def test_llm_13_an_answer_that_was_cut_off_is_no_success_unless_the_policy_says_so(world: World) -> None:
     before = world.money()[0]
     world.all_answer(pieces=["Boats came"], tokens=(100, 10), finish="length")

@@ -333,3 +333,20 @@ def test_llm_13_the_builder_says_what_follows_on_an_answer_that_was_cut_off() ->
     assert parse_dict(flow.to_dict()).dag.nodes[0].policy.on_truncated == "continue"
     with pytest.raises(InvalidArgumentError, match=r"policy.on_truncated: 'acept' .*did you mean accept"):
         Workflow("w").llm("a", "summarizer").on_truncated("acept")  # type: ignore[arg-type]
+
+
+def test_a_model_is_asked_with_a_text_or_with_a_registered_prompt() -> None:
+    flow = (
+        Workflow("w")
+        .llm("hello", prompt="Say hello to {{name}}", model="local/extractive-1")
+        .map("each", body.llm(prompt="Sum up {{item}}", model="a/b"), over="{{pages}}")
+    )
+    hello, each = flow.to_dict()["dag"]["nodes"]
+    assert hello["config"] == {"prompt": "Say hello to {{name}}", "model": "local/extractive-1"}
+    called = each["config"]["body"]["config"]
+    assert called == {"prompt": "Sum up {{item}}", "model": "a/b", "inputs": {}}
+    for made in (lambda **given: Workflow("w").llm("a", **given), body.llm):
+        with pytest.raises(InvalidArgumentError, match="either a registered prompt or a text"):
+            made()
+    with pytest.raises(InvalidArgumentError, match="either a registered prompt or a text"):
+        body.llm("p@1", prompt="Sum up")

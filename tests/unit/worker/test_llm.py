@@ -179,6 +179,37 @@ async def test_a_cancelled_call_leaves_what_it_had_cost() -> None:
     assert context.llm_usage.cost_nano > 0
 
 
+async def test_a_text_of_the_definition_is_asked_as_it_is_and_protected() -> None:
+    services = FakeServices(candidate("openai", "small"))
+    provider = ScriptedProvider("Hello")
+    text = f"Say hello to {MAIL}, not to {{{{content}}}}"
+    made = await run_llm_step(services, provider, {"model": "openai/small"}, text=text)
+    assert [name for name, _ in services.asked] == ["security.protect", "cost.route"], "no prompt is looked up"
+    (request,) = provider.requests
+    assert request.text == f"Say hello to {TOKEN}, not to {{{{content}}}}", "what is data is never read as a template"
+    assert request.system == ""
+    assert services.requests("cost.route")[0].model == "openai/small"
+    assert (made.output["text"], made.usage.prompt, made.redactions) == ("Hello", "inline", {"EMAIL_ADDRESS": 1})
+
+
+async def test_the_offline_provider_reads_the_inputs_beside_a_text() -> None:
+    services = FakeServices(candidate("local", "extractive-1"))
+    made = await run_llm_step(services, content="The vendor pays a service credit.", text="Summarise this.")
+    assert made.output["text"] == "The vendor pays a service credit."
+
+
+async def test_a_prompt_that_is_one_value_is_asked_as_json_and_an_empty_one_is_an_error() -> None:
+    provider = ScriptedProvider("Fine")
+    await run_llm_step(FakeServices(candidate("openai", "small")), provider, text={"a": [1, None]})
+    assert provider.requests[0].text == '{"a":[1,null]}'
+    for nothing in ("", " \n"):
+        services = FakeServices(candidate("openai", "small"))
+        with pytest.raises(LlmStepError) as caught:
+            await run_llm_step(services, ScriptedProvider(), text=nothing)
+        assert (caught.value.error.type, caught.value.error.retryable) == ("missing_prompt", False)
+        assert services.asked == []
+
+
 def test_llm_01_httpx_is_whole_before_the_sdk_of_openai_looks_at_it() -> None:
     """That SDK asks the modules that are loaded for httpx, which another SDK may be importing in a thread just then."""
     code = (

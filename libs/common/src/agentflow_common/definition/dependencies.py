@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.definition.model import Definition, Edge
-from agentflow_common.definition.nodes.calls import all_inputs, given_lanes
+from agentflow_common.definition.nodes.calls import all_inputs, given_lanes, prompt_of
 from agentflow_common.definition.nodes.types import AnyNode, LoopNode, MapNode
 from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.expressions import language as expressions
@@ -158,6 +158,8 @@ def _reads_at_end(node: str, found: list[Loop], known: Mapping[str, Any]) -> Ite
 def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str, Any]) -> list[str]:
     names = list(referenced_steps(all_inputs(node), known))
     names.extend(referenced_steps([node.lane, *given_lanes(node)], known))
+    prompt, own = prompt_of(node)
+    names.extend(name for name in referenced_steps(prompt, known) if name not in own)
     texts = [node.condition, node.config.condition, *(condition for _, condition in into)]
     if isinstance(node, LoopNode):
         texts += [node.config.until, node.config.while_]

@@ -13,7 +13,7 @@ import msgspec
 
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import NAMED_BY, arguments, works
+from agentflow_common.definition.nodes.calls import arguments, called_name, prompt_of, works
 from agentflow_common.definition.nodes.types import AnyNode, FunctionNode, LlmNode, ToolNode
 from agentflow_common.places import Finding
 
@@ -28,7 +28,7 @@ class Needs(msgspec.Struct, frozen=True):
 
 def called(definition: Definition) -> set[tuple[str, str]]:
     """Returns (type, name) of what the nodes without `inputs` call; their arguments may have to be completed."""
-    return {(node.type, getattr(node.config, NAMED_BY[node.type])) for node in _open_nodes(definition)}
+    return {(node.type, called_name(works(node)[0])) for node in _open_nodes(definition)}
 
 
 def completed(definition: Definition, needs: Mapping[tuple[str, str], Needs]) -> Definition:
@@ -43,7 +43,7 @@ def completed(definition: Definition, needs: Mapping[tuple[str, str], Needs]) ->
         if node.policy.on_timeout is not None:
             late.setdefault(node.policy.on_timeout, []).append(node.id)
     for node in _open_nodes(definition):
-        need = needs.get((node.type, getattr(node.config, NAMED_BY[node.type])))
+        need = needs.get((node.type, called_name(works(node)[0])))
         before = [name for name, _ in sources[node.id] if name not in late.get(node.id, ())]
         if need is not None and (inputs := _inputs(definition, node, need, before)):
             filled[node.id] = node.model_copy(update={"config": node.config.model_copy(update={"inputs": inputs})})
@@ -65,7 +65,7 @@ def _open_nodes(definition: Definition) -> Iterator[ToolNode | FunctionNode | Ll
     if definition.graph is not None:
         return
     for node in definition.dag.nodes:
-        if isinstance(node, ToolNode | FunctionNode | LlmNode) and not node.config.inputs:
+        if isinstance(node, ToolNode | FunctionNode | LlmNode) and not node.config.inputs and not prompt_of(node)[0]:
             yield node
 
 

@@ -30,7 +30,7 @@ _OTHER_WORDS: Final = {
         "delay_ms": "delay",
         "initial_ms": "delay initial",
         "max_ms": "max",
-        "prompt_ref": "prompt",
+        "prompt": "template text message",
         "tool_name": "tool",
         "function_name": "function",
         "workflow": "subworkflow",
@@ -69,7 +69,7 @@ _POLICY: Final = frozenset(Policy.model_fields)
 _RETRY: Final = frozenset((*Retry.model_fields, *SHORT))
 _GRAPH_STYLE: Final = frozenset(
     {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "detached", "run_lane",
-     "output", "max_output_tokens", "temperature", *NODE_TYPES[4:]}
+     "output", "max_output_tokens", "temperature", "model", *NODE_TYPES[4:]}
 )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def shape(path: Place, given: Any, kind: Any) -> str:
 
 
 _FIRST: Final = {
-    "tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow", "map": "over",
+    "tool": "tool_name", "function": "function_name", "llm": "prompt", "subworkflow": "workflow", "map": "over",
     "loop": "body", "wait": "duration", "signal": "signal", "approval": "message", "continue_as_new": "inputs",
     "end": "output",
 }  # fmt: skip

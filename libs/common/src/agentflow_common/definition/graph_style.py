@@ -6,9 +6,10 @@
     state: {schema: {...}, reducers: {...}, initial: {...}}
     max_supersteps: 20
 
-A node does one thing: `tool`, `function`, `prompt`, `workflow` (with `args`; without them it gets the shared state), or
-`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new`, `end` with their configuration. Its other fields
-(`policy`, `condition`, `lane`, `writes`, ...) stay as they are. Errors name places in the text as it was written.
+A node does one thing: `tool`, `function`, `prompt`, `workflow` (with `args`), or `map`, `loop`, `wait`, `signal`,
+`approval`, `continue_as_new`, `end` with their configuration. Without `args` a call gets the shared state, unless its
+`prompt` is a text. Its other fields (`policy`, `condition`, `lane`, `writes`, ...) stay as they are. Errors name places
+in the text as it was written.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
+from agentflow_common.definition.nodes.base import PROMPT_REF
+from agentflow_common.events import PROMPT
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Finding, Place
 
@@ -29,7 +32,7 @@ WORKS: Final = {  # by the author's keyword: the node type, the field with the n
 }
 OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new", "end")
 SHORT: Final = {"signal": "signal", "wait": "duration"}  # the field that a lone value sets
-LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
+LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature", "model")
 _VALUES: Final = frozenset(
     {
         "inputs",
@@ -157,13 +160,15 @@ def _work(
     kind: str, node: dict[str, Any], made: dict[str, Any], here: Place, there: Place, found: Authored
 ) -> tuple[str, dict[str, Any]]:
     node_type, name, arguments = WORKS[kind]
+    is_text = kind == PROMPT and isinstance(node[kind], str) and not re.match(PROMPT_REF, node[kind])
+    name = PROMPT if is_text else name
     config: dict[str, Any] = {name: node[kind]}
     found.origin[*here, "config", name] = (*there, kind)
     found.origin[*here, "config", arguments] = (*there, "args")
     found.origin[*here, "config"] = there
     if "args" in node:
         config[arguments] = node["args"]
-    else:
+    elif not is_text:  # a text says itself what it reads
         config["state_args"] = True
     for field in ("parallel", "for_each", "reveal", "detached", "run_lane", *LLM_FIELDS):
         if field in made:

@@ -193,6 +193,8 @@ def _short_node(defs: Schema) -> Schema:
         del own[name]
     configs = {kind: defs[_config(defs, node_type)]["properties"] for kind, (node_type, _, _) in WORKS.items()}
     calls = {kind: {**configs[kind][field], "description": _CALLS[kind]} for kind, (_, field, _) in WORKS.items()}
+    text = {key: value for key, value in configs["prompt"]["prompt"].items() if key != "not"}  # it may be a name here
+    calls["prompt"] = {**text, "type": "string", "description": _CALLS["prompt"]}
     extra = {name: configs["prompt"][name] for name in ("parallel", "for_each", *LLM_FIELDS)}
     extra["reveal"] = configs["tool"]["reveal"]
     extra |= {name: configs["workflow"][name] for name in ("detached", "run_lane")}
@@ -227,7 +229,7 @@ def _short_node(defs: Schema) -> Schema:
 _CALLS: Final = {
     "tool": "The tool that the node calls. `agentctl tools list` shows what the workers offer.",
     "function": "The function that the node calls. `agentctl tools list` shows what the workers offer.",
-    "prompt": "The prompt with which the node asks a model: `name`, `name@version` or `name@label`.",
+    "prompt": "The prompt with which the node asks a model: `name`, `name@version`, `name@label`, or its text.",
     "workflow": "The workflow that the node runs: `name`, `name@version` or `name@label`.",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +23,9 @@ class OutputRef(msgspec.Struct, frozen=True, omit_defaults=True):
 
     step: str
     path: tuple[str | int, ...] = ()
+
+
+PROMPT: Final = "prompt"  # the input with the text of a model call that names no registered prompt
 
 
 class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):

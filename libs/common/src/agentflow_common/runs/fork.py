@@ -16,11 +16,11 @@ import msgspec
 from agentflow_common import hints
 from agentflow_common.definition.dependencies import TIMED_OUT, waits_for
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import all_inputs
+from agentflow_common.definition.nodes.calls import all_templates
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
-from agentflow_common.events import SeedPosition
+from agentflow_common.events import PROMPT, SeedPosition
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
 from agentflow_common.runs.races import without_open_races
@@ -325,7 +325,7 @@ def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> t
 
 def _input_names(node: Any) -> Iterator[str]:
     """Yields the inputs that the node's templates and conditions may read; `inputs.x` gives `x`."""
-    known = [text for _, text in texts(all_inputs(node))]
+    known = [text for _, text in texts(all_templates(node))]
     for text in (*known, node.condition or "", node.config.condition or ""):
         if expressions.is_template(text):
             yield from expressions.template(text).variables
@@ -363,11 +363,13 @@ def _edit(node: dict[str, Any], name: str, changes: Changes) -> Iterator[Problem
         yield Problem(f"changes.{name}", f"is of type {owner['type']}", "a prompt or a model is for an llm step")
         return
     if name in changes.prompts:
+        owner["config"].pop(PROMPT, None)
         owner["config"]["prompt_ref"] = changes.prompts[name]
     if name in changes.models:
         if not _MODEL.match(changes.models[name]):
             yield Problem(f"models.{name}", f"{changes.models[name]!r} is not a model", "write provider/model")
             return
+        owner["config"].pop("model", None)
         node["policy"] = {**node.get("policy", {}), "model": changes.models[name]}
     for key, value in changes.step_inputs.get(name, {}).items():
         arguments = _ARGUMENTS.get(owner["type"], "inputs")

@@ -10,6 +10,7 @@ from typing import Any
 
 from agentflow_sdk.builder.checks import given, names, one_of
 from agentflow_sdk.choices import AnswerFormat
+from agentflow_sdk.errors import InvalidArgumentError
 
 Body = dict[str, Any]
 
@@ -45,18 +46,22 @@ def function(function_name: str, /, **args: Any) -> Body:
 
 
 def llm(
-    prompt_ref: str,
+    prompt_ref: str | None = None,
     /,
     *,
+    prompt: str | None = None,
+    model: str | None = None,
     output: AnswerFormat | None = None,
     max_output_tokens: int | None = None,
     temperature: float | None = None,
     **inputs: Any,
 ) -> Body:
-    """Makes a body that calls a model.
+    """Makes a body that calls a model. Give a registered prompt, or the text of one.
 
     Args:
-        prompt_ref: The prompt: `name`, `name@3` or `name@label`.
+        prompt_ref: The registered prompt: `name`, `name@3` or `name@label`.
+        prompt: The text of the prompt, a template.
+        model: Exactly this model, as `provider/model`; None to let the platform choose.
         output: `text` (default) or `json`, the format of the answer.
         max_output_tokens: The most tokens of the answer; None for the prompt's own limit.
         temperature: The sampling temperature, from 0 to 2; None for the prompt's own.
@@ -66,11 +71,15 @@ def llm(
         The body.
 
     Raises:
-        InvalidArgumentError: The format is not known.
+        InvalidArgumentError: The format is not known, or there are two prompts or none.
     """
     one_of(output, AnswerFormat, "body.output")
+    if (prompt_ref is None) == (prompt is None):
+        message = "a model is asked with either a registered prompt or a text"
+        raise InvalidArgumentError.at("body.config", message, "give its reference, or `prompt`")
+    asked = given(prompt_ref=prompt_ref, prompt=prompt, model=model)
     options = given(output=output, max_output_tokens=max_output_tokens, temperature=temperature)
-    return {"type": "llm", "config": {"prompt_ref": prompt_ref, "inputs": inputs, **options}}
+    return {"type": "llm", "config": {**asked, "inputs": inputs, **options}}
 
 
 def subworkflow(workflow: str, /, **inputs: Any) -> Body:

@@ -38,18 +38,24 @@ class Nodes:
     def llm(
         self,
         id: str,  # noqa: A002
-        prompt_ref: str,
+        prompt_ref: str | None = None,
         /,
         *,
+        prompt: str | None = None,
+        model: str | None = None,
         output: AnswerFormat | None = None,
         max_output_tokens: int | None = None,
         temperature: float | None = None,
     ) -> Self:
-        """Adds a node that calls a model. `inputs` gives the variables of its prompt.
+        """Adds a node that calls a model with a registered prompt, or with a text.
+
+        `inputs` gives the variables of its prompt.
 
         Args:
             id: The id of the node.
-            prompt_ref: The prompt: `name`, `name@3` or `name@label`.
+            prompt_ref: The registered prompt: `name`, `name@3` or `name@label`.
+            prompt: The text of the prompt, a template that may read the run's inputs and other steps, too.
+            model: Exactly this model, as `provider/model`; None to let the platform choose.
             output: `text` (default) or `json`, the format of the answer.
             max_output_tokens: The most tokens of the answer; None for the prompt's own limit.
             temperature: The sampling temperature, from 0 to 2; None for the prompt's own.
@@ -58,11 +64,15 @@ class Nodes:
             The builder.
 
         Raises:
-            InvalidArgumentError: The format is not known.
+            InvalidArgumentError: The format is not known, or there are two prompts or none.
         """
         one_of(output, AnswerFormat, f"{id}.config.output")
+        if (prompt_ref is None) == (prompt is None):
+            message = "a model is asked with either a registered prompt or a text"
+            raise InvalidArgumentError.at(f"{id}.config", message, "give its reference, or `prompt`")
+        asked = given(prompt_ref=prompt_ref, prompt=prompt, model=model)
         options = given(output=output, max_output_tokens=max_output_tokens, temperature=temperature)
-        return self._node(id, "llm", {"prompt_ref": prompt_ref, **options})
+        return self._node(id, "llm", {**asked, **options})
 
     def function(self, id: str, function_name: str, /, **args: Any) -> Self:  # noqa: A002
         """Adds a node that calls a function of a worker.

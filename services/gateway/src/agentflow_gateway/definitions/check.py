@@ -12,7 +12,7 @@ import msgspec
 from agentflow_common import rpc
 from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.model import Definition, load_trusted
-from agentflow_common.definition.nodes.calls import NAMED_BY
+from agentflow_common.definition.nodes.calls import NAMED_BY, called_name
 from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import limits
@@ -134,9 +134,9 @@ async def _check_loaded(
 def _uses(definition: Definition) -> dict[str, dict[str, Path]]:
     uses: dict[str, dict[str, Path]] = {}
     for number, work in definition.works():
-        field = NAMED_BY[work.type]
-        path: Path = ("dag", "nodes", number, *work.path, field)
-        uses.setdefault(work.type, {}).setdefault(getattr(work.config, field), path)
+        if name := called_name(work):
+            path: Path = ("dag", "nodes", number, *work.path, NAMED_BY[work.type])
+            uses.setdefault(work.type, {}).setdefault(name, path)
     return uses
 
 

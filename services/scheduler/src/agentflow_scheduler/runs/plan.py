@@ -22,16 +22,26 @@ from agentflow_common.definition.nodes.types import AnyNode, MapNode
 from agentflow_common.definition.rates import per_second
 from agentflow_common.definition.walks import reachable
 from agentflow_common.errors import InvalidError
-from agentflow_common.events import OutputRef
-from agentflow_common.expressions.language import parse_reference
+from agentflow_common.events import PROMPT, OutputRef
+from agentflow_common.expressions.language import is_template, parse_reference, template
 from agentflow_common.expressions.state_schema import Schema
 from agentflow_scheduler.bounds import CHAIN_STEPS
-from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
+from agentflow_scheduler.runs.scope import (
+    RAN,
+    Resolver,
+    Scope,
+    at_field,
+    compile_value,
+    gathered,
+    holds,
+    in_field,
+    taken,
+)
 
 PLANS_MAX: Final = 256
 _STATE_KEY: Final = re.compile(r"\{\{\s*state(?:\.(\w+)|\['(\w+)'\])\s*\}\}\Z")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-_HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
+_HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each", PROMPT}
 
 
 class PlanRunLane(msgspec.Struct, frozen=True):
@@ -54,7 +64,7 @@ class PlanWork:
     def __init__(self, work: Work, retry: Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
         self.retry = retry
-        self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
+        self.prompt_ref: str = getattr(work.config, "prompt_ref", None) or ""
         self.workflow_ref: str = getattr(work.config, "workflow", "")
         self.detached: bool = getattr(work.config, "detached", False)
         lane: RunLane | None = getattr(work.config, "run_lane", None)
@@ -70,6 +80,10 @@ class PlanWork:
         # Inputs that are exactly a part of a step's output, or exactly one key of the shared state.
         self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
         self.keys = {name: key for name, value in given.items() if (key := _state_key(value))}
+        # A prompt whose text the definition has, and the inputs that it may read by name.
+        text: str | None = getattr(work.config, PROMPT, None)
+        self.prompt: Resolver | None = None if text is None else compile_value(text, steps)
+        self.prompt_reads = template(text).variables if text is not None and is_template(text) else frozenset()
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
     def resolve(self, scope: Scope, sent: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
@@ -82,6 +96,16 @@ class PlanWork:
             return given
         whole = scope.shared_by_reference()
         return {**({"state": whole} if self.kind in {"tool", "function"} else whole), **given}
+
+    def with_prompt(self, inputs: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Returns the inputs of an attempt with the text of its prompt, if the definition has it.
+
+        Raises ExpressionError, NeedBlob.
+        """
+        if self.prompt is None:
+            return inputs
+        own = {name: value for name, value in inputs.items() if name in self.prompt_reads}
+        return {**inputs, PROMPT: in_field(PROMPT, lambda ask: ask(scope.within(own).looked_into()), self.prompt)}
 
 
 def _output_ref(value: Any) -> OutputRef | None:

@@ -23,8 +23,7 @@ from nats.aio.client import Client
 
 from agentflow_common import ids, rpc, screening, tasks, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, TerminalError
-from agentflow_common.events import LlmUsage, StepError, StepScheduled
-from agentflow_common.expressions import language as expressions
+from agentflow_common.events import PROMPT, LlmUsage, StepError, StepScheduled
 from agentflow_common.rpc import bus
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext
@@ -37,6 +36,7 @@ from agentflow_worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 Ask = Callable[..., Awaitable[Any]]  # (verb, request, *, trace) -> reply; raises AgentFlowError
 
+INLINE: Final = "inline"  # the name of a prompt whose text stands in the definition
 DEFAULT_QUALITY: Final = "Silver"
 STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` instead of the prose
 CACHE_TTL_S: Final = 3600
@@ -115,7 +115,10 @@ class _Call:
     """The state of one attempt: what was rendered, routed, tried and spent so far."""
 
     def __init__(self, task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> None:
-        self.task, self.inputs, self.deps, self.context = task, inputs, deps, context
+        self.task, self.deps, self.context = task, deps, context
+        # Without a reference the prompt is one of the inputs, and has no variables: data is never read as a template.
+        self.prompt = None if task.prompt else inputs.get(PROMPT)
+        self.inputs = inputs if task.prompt else {name: value for name, value in inputs.items() if name != PROMPT}
         self.trace = context.trace
         self.quality = str(task.policy.get("quality") or DEFAULT_QUALITY)
         self.wants_json = task.config.get("output") == "json"
@@ -144,21 +147,18 @@ class _Call:
     async def _render(self) -> rpc.RenderReply:
         task = self.task
         if not task.prompt:
-            text = task.config.get("prompt")
-            if not isinstance(text, str) or not text:
-                raise InvalidError(
-                    f"step {task.step} has no prompt: set config.prompt_ref: name@version", kind="missing_prompt"
-                )
-            config = self.task.config
-            return rpc.RenderReply(
-                prompt="inline",
-                system=str(config.get("system", "")),
-                text=str(expressions.template(text).render(self.inputs)),
-                task=str(config.get("task", "")),
-            )
+            return rpc.RenderReply(prompt=INLINE, system="", text=self._text_of_definition())
         request = rpc.RenderRequest(org=task.org, run=task.run, step=task.step, ref=task.prompt, inputs=self.inputs)
         reply: rpc.RenderReply = await self._ask(rpc.PROMPT_RENDER, request)
         return reply
+
+    def _text_of_definition(self) -> str:
+        """Returns the prompt that the scheduler has filled in. A value alone is asked as JSON. Raises InvalidError."""
+        text = self.prompt if isinstance(self.prompt, str) else msgspec.json.encode(self.prompt).decode()
+        if self.prompt is None or not text.strip():
+            message = f"step {self.task.step} has no prompt: its text is empty, so the model would be asked nothing"
+            raise InvalidError(message, kind="missing_prompt")
+        return text
 
     async def _protect(self, value: Any, purpose: str, count: bool = True) -> Any:
         task = self.task
@@ -286,7 +286,7 @@ class _Call:
         return LlmUsage(
             provider=provider,
             model=model,
-            prompt=self.task.prompt or "inline",
+            prompt=self.task.prompt or INLINE,
             input_tokens=sum(a.input_tokens for a in attempts),
             output_tokens=sum(a.output_tokens for a in attempts),
             cost_nano=sum(a.cost_nano for a in attempts),

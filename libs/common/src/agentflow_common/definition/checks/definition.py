@@ -20,7 +20,7 @@ from agentflow_common.definition.checks.names import (
     refers,
     suggest,
 )
-from agentflow_common.definition.checks.policies import retry_findings, timeout_findings
+from agentflow_common.definition.checks.policies import model_findings, retry_findings, timeout_findings
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
@@ -37,6 +37,7 @@ from agentflow_common.definition.nodes.types import (
     WaitNode,
 )
 from agentflow_common.definition.walks import cycle
+from agentflow_common.events import PROMPT
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import Finding, Place
 
@@ -81,6 +82,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         finally_findings(definition),
         retry_findings(definition),
         timeout_findings(definition),
+        model_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:
@@ -173,6 +175,9 @@ class _Node:
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
             yield from given_lane_findings(work, (*here, *work.path), values)
+            if prompt := getattr(work.config, PROMPT, None):
+                own = local_names(node) | self._sent | frozenset(work.config.inputs)
+                yield from self._outer.inside(node.id, own).check((*here, *work.path, PROMPT), prompt)
         yield from self._by_type(node)
         yield from self._policy(node)
         if node.compensate_with is not None and works(node)[0].path[0] != "config":

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import all_inputs, local_names
+from agentflow_common.definition.nodes.calls import all_templates, local_names, prompt_of
 from agentflow_common.definition.nodes.types import ApprovalNode, LoopNode
 from agentflow_common.places import Finding, Place, texts
 
@@ -30,14 +30,14 @@ def field_findings(definition: Definition) -> Iterator[Finding]:
     everywhere = _known(definition)
     for number, node in enumerate(definition.dag.nodes):
         here: Place = ("dag", "nodes", number)
-        own = local_names(node)
+        own = local_names(node) | prompt_of(node)[1]
         known = {key: fields for key, fields in everywhere.items() if key[0] not in own} if own else everywhere
         yield from _expression((*here, "condition"), node.condition, known)
         yield from _expression((*here, "config", "condition"), node.config.condition, known)
         if isinstance(node, LoopNode):
             yield from _expression((*here, "config", "until"), node.config.until, known)
             yield from _expression((*here, "config", "while"), node.config.while_, known)
-        for name, value in all_inputs(node).items():
+        for name, value in all_templates(node).items():
             yield from _value((*here, "config", *name.split(".", 1)), value, known)
     for number, edge in enumerate(definition.dag.edges):
         yield from _expression(("dag", "edges", number, "condition"), edge.condition, everywhere)

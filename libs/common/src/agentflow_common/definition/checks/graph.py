@@ -9,7 +9,7 @@ from typing import Any
 from agentflow_common.definition.checks.edges import END, send_findings, sends_without_graph
 from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import all_inputs, works
+from agentflow_common.definition.nodes.calls import all_templates, works
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.definition.walks import reachable
 from agentflow_common.expressions import language as expressions
@@ -117,7 +117,7 @@ def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Fin
         writes = node.writes if isinstance(node.writes, dict) else [node.writes] if node.writes else []
         named.append((("dag", "nodes", number, "writes"), writes))
         named.append((("dag", "nodes", number, "condition"), _keys(node.condition or node.config.condition)))
-        named.append((("dag", "nodes", number, "config"), _referred(all_inputs(node))))
+        named.append((("dag", "nodes", number, "config"), _referred(all_templates(node))))
     for number, edge in enumerate(definition.dag.edges):
         named.append((("dag", "edges", number, "condition"), _keys(edge.condition)))
     named.append((("outputs",), _referred(definition.outputs)))

@@ -1,4 +1,4 @@
-"""Checks of policies: the error types that retries name (misspelt ones, ones in both lists), and `on_timeout`."""
+"""Checks of policies: the error types that retries name (misspelt ones, ones in both lists), `on_timeout`, models."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ def retry_findings(definition: Definition) -> Iterator[Finding]:
         yield from _of_policy((*here, "policy", "retry"), node.policy.retry)
         if node.compensate_with is not None:
             yield from _of_policy((*here, "compensate_with", "retry"), node.compensate_with.retry)
+
+
+def model_findings(definition: Definition) -> Iterator[Finding]:
+    """Yields the nodes whose call and whose policy name a model."""
+    for number, work in definition.works():
+        if work.type == "llm" and work.config.model and definition.dag.nodes[number].policy.model:
+            place: Place = ("dag", "nodes", number, *work.path, "model")
+            yield place, "`policy.model` names a model, too", "keep one of them"
 
 
 def _of_policy(here: Place, retry: Retry) -> Iterator[Finding]:

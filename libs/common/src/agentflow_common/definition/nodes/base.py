@@ -8,11 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NODE_ID: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 PROMPT_REF: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$"
+MODEL_REF: Final = r"^[^/\s]+/\S+$"
 WORKFLOW_REF: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$"
 _NAME_WORDS: Final = "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"
 PATTERN_WORDS: Final = {  # what an author reads of a pattern
     NODE_ID: f"write {_NAME_WORDS}",
     PROMPT_REF: "write the name of a prompt (letters, digits, '_', '.' or '-'), or NAME@VERSION, or NAME@LABEL",
+    MODEL_REF: "write PROVIDER/MODEL, such as local/extractive-1 or anthropic/claude-sonnet-4-5",
     WORKFLOW_REF: f"write the name of a workflow ({_NAME_WORDS}), or NAME@VERSION, or NAME@LABEL",
 }
 NODES_MAX: Final = 20_000

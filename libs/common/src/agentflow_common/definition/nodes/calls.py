@@ -20,6 +20,7 @@ from agentflow_common.definition.nodes.types import (
     ToolNode,
     WaitNode,
 )
+from agentflow_common.events import PROMPT
 
 OUTCOME: Final = "outcome"  # how the run ends, for nodes with `finally: true`
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
@@ -45,6 +46,27 @@ def works(node: AnyNode) -> list[Work]:
     if undo is not None:
         found.append(Work(type=undo.type, config=undo.config, path=("compensate_with", "config")))
     return found
+
+
+def called_name(work: Work) -> str:
+    """Returns the name of what is called; an empty text for a model that is asked with a text of the definition."""
+    return getattr(work.config, NAMED_BY[work.type]) or ""
+
+
+def prompt_of(node: AnyNode) -> tuple[str, frozenset[str]]:
+    """Returns the text with which the node, or its body, asks a model, and the inputs that it may read by name.
+
+    The text is empty for other nodes, and for a registered prompt.
+    """
+    found = works(node)
+    text = getattr(found[0].config, PROMPT, None) if found else None
+    return (text, frozenset(found[0].config.inputs)) if text else ("", frozenset())
+
+
+def all_templates(node: AnyNode) -> dict[str, Any]:
+    """Returns the values of the node by name, and the text of its prompt."""
+    text, _ = prompt_of(node)
+    return {**all_inputs(node), PROMPT: text} if text else all_inputs(node)
 
 
 def arguments(work: Work) -> dict[str, Any]:

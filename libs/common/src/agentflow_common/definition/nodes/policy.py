@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from agentflow_common.definition.durations import Duration, duration_ms, duration_schema
-from agentflow_common.definition.nodes.base import Model, NodeId
+from agentflow_common.definition.nodes.base import MODEL_REF, Model, NodeId
 
 SHORT: Final = {"on": "retryable", "not_on": "non_retryable"}  # short names of fields, each with the field
 
@@ -112,5 +112,5 @@ class Policy(Model):
     cache: bool = False
     """For model calls: take the answer to the same question from the cache, if it is there."""
 
-    model: str | None = Field(None, pattern=r"^[^/\s]+/\S+$", examples=["local/extractive-1"])
+    model: str | None = Field(None, pattern=MODEL_REF, examples=["local/extractive-1"])
     """For model calls: exactly this model, as `provider/model`."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic.config import JsonDict
 
-from agentflow_common.definition.nodes.base import PROMPT_REF, WORKFLOW_REF, Model
+from agentflow_common.definition.nodes.base import MODEL_REF, PROMPT_REF, WORKFLOW_REF, Model
 from agentflow_common.definition.nodes.policy import Retry
 from agentflow_common.definition.nodes.run_lane import RunLaneField
+from agentflow_common.events import PROMPT
 
 
 class Inputs(Model):
@@ -46,11 +49,28 @@ class FunctionWork(Arguments):
     """The arguments, by name. They win over `inputs`."""
 
 
-class LlmWork(Arguments):
-    """Asks a model with a registered prompt."""
+_ONE_PROMPT: Final[JsonDict] = {
+    "oneOf": [
+        {"required": [name], "properties": {name: {"type": "string", "description": meaning}}}
+        for name, meaning in (("prompt_ref", "A registered prompt."), (PROMPT, "The text of a prompt."))
+    ]
+}
+_NO_NAME: Final[JsonDict] = {"not": {"type": "string", "pattern": PROMPT_REF}}
 
-    prompt_ref: str = Field(pattern=PROMPT_REF, examples=["summarizer", "summarizer@production"])
-    """The prompt: `name`, `name@version` or `name@label`."""
+
+class LlmWork(Arguments):
+    """Asks a model with a registered prompt, or with a text."""
+
+    model_config = ConfigDict(json_schema_extra=_ONE_PROMPT)
+
+    prompt_ref: str | None = Field(None, pattern=PROMPT_REF, examples=["summarizer", "summarizer@production"])
+    """The registered prompt: `name`, `name@version` or `name@label`. Give it or `prompt`."""
+
+    prompt: str | None = Field(None, min_length=1, examples=["Say hello to {{name}}"], json_schema_extra=_NO_NAME)
+    """The text that the model is asked: a template that also reads the `inputs` by their names."""
+
+    model: str | None = Field(None, pattern=MODEL_REF, examples=["local/extractive-1"])
+    """Exactly this model, as `provider/model`. The same as `policy.model`."""
 
     output: Literal["text", "json"] = "text"
     """The form of the answer; `json` is parsed and checked."""
@@ -60,6 +80,23 @@ class LlmWork(Arguments):
 
     temperature: float | None = Field(None, ge=0, le=2)
     """How varied the answer is; 0 gives the likeliest one."""
+
+    @field_validator(PROMPT)
+    @classmethod
+    def _no_name(cls, text: str | None) -> str | None:
+        if text is not None and re.match(PROMPT_REF, text):
+            raise ValueError(f"{text!r} is a name and not a text: write `prompt_ref: {text}` for a registered prompt")
+        return text
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Self:
+        if self.prompt is None and self.prompt_ref is None:
+            raise ValueError("there is no prompt: add `prompt_ref:` with a registered one, or `prompt:` with its text")
+        if self.prompt is not None and self.prompt_ref is not None:
+            raise ValueError("`prompt` and `prompt_ref` are both given: keep one")
+        if self.prompt is not None and PROMPT in self.inputs:
+            raise ValueError(f"an input is called {PROMPT!r}, as the text itself: rename it")
+        return self
 
 
 class SubworkflowWork(Arguments):

@@ -60,12 +60,12 @@ def begin_with(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Sco
     elif at.node.lane_key is not None and not undoing:
         lane_slots.request(at, attempt, scope)
     else:
-        _offer(at, attempt, inputs)
+        _offer(at, attempt, inputs, scope)
     if first and not undoing:
         limit_step(at)
 
 
-def _offer(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
+def _offer(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Scope) -> None:
     """Offers the attempt to the workers of its pool."""
     state, node, work = at.state, at.node, at.work
     undoing = is_undo(at.key)
@@ -75,7 +75,7 @@ def _offer(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         lane=node.pool,
         kind=work.kind,
         config=work.config,
-        inputs=inputs,
+        inputs=work.with_prompt(inputs, scope),
         policy=node.worker_policy,
         timeout_ms=node.timeout_ms,
         budget_nano=state.budget_nano,
@@ -98,7 +98,7 @@ def start_in_lane(at: StepContext) -> None:
         return
     try:
         at.run.check_fault(at.key)
-        _offer(at, at.step.attempt, inputs_of(at)[0])
+        _offer(at, at.step.attempt, *inputs_of(at))
     except InvalidError as error:
         fail_undecidable(at, error)
         lane_slots.release(at)
