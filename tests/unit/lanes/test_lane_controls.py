@@ -82,6 +82,23 @@ def test_the_end_of_a_pause_is_seen_once() -> None:
     assert seen == [False, True, False, False, True, False]
 
 
+def test_whoever_waits_is_woken_at_the_nearest_end_and_not_before() -> None:
+    clock = Clock()
+    known = ControlSettings(clock)
+    clock.now_ms = 1000
+    assert known.next_end_s(5.0) == 5.0, "nothing is paused"
+    known.take(f"{CONTROLS_PREFIX}workflow.o.v", setting())
+    known.take(f"{CONTROLS_PREFIX}workflow.o.w", setting(paused_until=2500))
+    known.take(f"{CONTROLS_PREFIX}lane.gpu", setting(paused_until=3000))
+    assert (known.next_end_s(5.0), known.next_end_s(0.5)) == (1.5, 0.5)
+    clock.now_ms = 2600
+    assert known.next_end_s(5.0) == 0.0, "an end that was not seen yet"
+    assert known.has_pause_ended()
+    assert known.next_end_s(5.0) == 0.4
+    known.take(f"{CONTROLS_PREFIX}lane.gpu", b'{"paused": false}')
+    assert known.next_end_s(5.0) == 5.0
+
+
 def test_a_resume_before_the_end_leaves_nothing_to_end() -> None:
     clock = Clock()
     known = ControlSettings(clock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -135,8 +135,18 @@ class ControlSettings:
     def has_pause_ended(self) -> bool:
         """True if the time of a pause has come since this was asked before."""
         before, self._seen_ms = self._seen_ms, self._now_ms()
-        settings = itertools.chain(self.lanes.values(), self._workflows.values())
-        return any(before < _pause_end(setting) <= self._seen_ms for setting in settings)
+        return any(before < end <= self._seen_ms for end in self._pause_ends())
+
+    def next_end_s(self, most_s: float) -> float:
+        """Returns the seconds until the next pause ends by itself, at most `most_s`.
+
+        A pause that `has_pause_ended` has not seen end yet ends in 0 seconds.
+        """
+        ends = [end for end in self._pause_ends() if end > self._seen_ms]
+        return min([most_s, *(max(0, end - self._now_ms()) / 1000 for end in ends)])
+
+    def _pause_ends(self) -> Iterator[int]:
+        return map(_pause_end, itertools.chain(self.lanes.values(), self._workflows.values()))
 
 
 @lru_cache(maxsize=1024)

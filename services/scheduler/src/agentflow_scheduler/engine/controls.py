@@ -16,7 +16,8 @@ from agentflow_common.log.transient import AWAY
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
-LOOK_S: Final = 0.5  # how late the end of a pause is noticed
+IDLE_S: Final = 5.0  # longer, and a tail that the server has forgotten would be found late
+FIRST_S: Final = 0.1  # while the settings are read for the first time
 
 
 class Controls:
@@ -44,7 +45,8 @@ class Controls:
             tail = Tail(self._nc, CONTROLS_STREAM, [f"{CONTROLS_PREFIX}>"])
             try:
                 while True:
-                    for delivery in await tail.batch(LOOK_S if self.known.is_set() else 0.1):
+                    most_s = IDLE_S if self.known.is_set() else FIRST_S
+                    for delivery in await tail.batch(self._settings.next_end_s(most_s)):
                         if self._settings.take(delivery.subject, delivery.data):
                             self.changed.set()
                     if self._settings.has_pause_ended():

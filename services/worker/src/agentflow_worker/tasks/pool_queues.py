@@ -65,7 +65,8 @@ class PoolQueues:
         due = loop.time() + RECHECK_S
         try:
             while True:
-                if not await self._read(RETRY_S) and loop.time() < due:
+                left_s = self._settings.next_end_s(max(0.0, due - loop.time()))
+                if not await self._read(left_s) and loop.time() < due:
                     continue
                 try:
                     for pool in self._pools:
