@@ -241,6 +241,7 @@ KINDS: Final = {
         "calendar_in_use": ("Schedules name the calendar.", "Change them first."),
         "too_many_schedules": ("The org has as many schedules as it may.", "Delete some."),
         "too_many_calendars": ("The org has as many calendars as it may.", "Delete some."),
+        "schedule_changed": ("The schedule was changed while it took new files.", AGAIN),
         "too_many_triggers": ("Too many triggers wait for a decision.", AGAIN),
         "too_many_backfills": ("Too many backfills wait.", "Wait for one to end."),
     },

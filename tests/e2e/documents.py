@@ -60,6 +60,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "monthly_report": {"customer": "ann"},
     "transfer": {"account": "ann"},
     "read_document": {"document_key": "examples/data/vendor_review.md"},
+    "read_letter": {"path": "examples/data/vendor_review.md"},
     "refine": {"draft": "Three boats came in before noon, and two of them carried grain."},
     "report": {"document": "examples/data/vendor_review.md"},
     "research": {"question": "Which boats came in?"},

@@ -53,7 +53,7 @@ class ScheduleFire(_message.Message):
     def __init__(self, number: _Optional[int] = ..., run_id: _Optional[str] = ..., at: _Optional[int] = ..., cause: _Optional[str] = ..., status: _Optional[str] = ..., fired_at: _Optional[int] = ..., ended_at: _Optional[int] = ..., error: _Optional[_Union[_workflow_pb2.ErrorInfo, _Mapping]] = ...) -> None: ...
 
 class Schedule(_message.Message):
-    __slots__ = ("name", "schedule_id", "status", "spec", "workflow", "created_at", "updated_at", "paused_reason", "next_times", "recent", "active", "buffered", "backfills", "fired", "skipped")
+    __slots__ = ("name", "schedule_id", "status", "spec", "workflow", "created_at", "updated_at", "paused_reason", "next_times", "recent", "active", "buffered", "backfills", "fired", "skipped", "watch")
     class SkippedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Schedule(_message.Message):
     BACKFILLS_FIELD_NUMBER: _ClassVar[int]
     FIRED_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    WATCH_FIELD_NUMBER: _ClassVar[int]
     name: str
     schedule_id: str
     status: ScheduleStatus
@@ -91,7 +92,24 @@ class Schedule(_message.Message):
     backfills: int
     fired: int
     skipped: _containers.ScalarMap[str, int]
-    def __init__(self, name: _Optional[str] = ..., schedule_id: _Optional[str] = ..., status: _Optional[_Union[ScheduleStatus, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., workflow: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., paused_reason: _Optional[str] = ..., next_times: _Optional[_Iterable[int]] = ..., recent: _Optional[_Iterable[_Union[ScheduleFire, _Mapping]]] = ..., active: _Optional[_Iterable[_Union[ScheduleFire, _Mapping]]] = ..., buffered: _Optional[int] = ..., backfills: _Optional[int] = ..., fired: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    watch: ScheduleWatch
+    def __init__(self, name: _Optional[str] = ..., schedule_id: _Optional[str] = ..., status: _Optional[_Union[ScheduleStatus, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., workflow: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., paused_reason: _Optional[str] = ..., next_times: _Optional[_Iterable[int]] = ..., recent: _Optional[_Iterable[_Union[ScheduleFire, _Mapping]]] = ..., active: _Optional[_Iterable[_Union[ScheduleFire, _Mapping]]] = ..., buffered: _Optional[int] = ..., backfills: _Optional[int] = ..., fired: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., watch: _Optional[_Union[ScheduleWatch, _Mapping]] = ...) -> None: ...
+
+class ScheduleWatch(_message.Message):
+    __slots__ = ("kind", "looked_at", "taken", "refused", "waiting", "error")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    looked_at: int
+    taken: int
+    refused: int
+    waiting: int
+    error: _workflow_pb2.ErrorInfo
+    def __init__(self, kind: _Optional[str] = ..., looked_at: _Optional[int] = ..., taken: _Optional[int] = ..., refused: _Optional[int] = ..., waiting: _Optional[int] = ..., error: _Optional[_Union[_workflow_pb2.ErrorInfo, _Mapping]] = ...) -> None: ...
 
 class CreateScheduleRequest(_message.Message):
     __slots__ = ("source",)

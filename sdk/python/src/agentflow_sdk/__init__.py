@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         SchedulePreview,
         ScheduleStatus,
         ScheduleTriggered,
+        ScheduleWatch,
         Webhook,
     )
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
@@ -186,6 +187,7 @@ __all__ = [
     "SchedulePreview",
     "ScheduleStatus",
     "ScheduleTriggered",
+    "ScheduleWatch",
     "Signalled",
     "Step",
     "StepStatus",

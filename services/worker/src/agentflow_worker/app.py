@@ -17,11 +17,13 @@ from nats.aio.msg import Msg
 
 from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.log.consumers import PullError, WorkQueue
+from agentflow_common.rpc import bus
 from agentflow_common.runtime.service import Context
 from agentflow_worker.models.llm_step import LlmDeps
 from agentflow_worker.offers import Offers
 from agentflow_worker.registry import default_registry
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.sources import routes
 from agentflow_worker.tasks.executor import Executor
 from agentflow_worker.tasks.pool_queues import PoolQueues
 
@@ -60,7 +62,8 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     context.needs_log()
     context.probes.add("lanes", pools.answer, "the queue of a worker pool does not deliver")
     try:
-        yield
+        async with bus.answering(context.nc, context.name, routes(settings, context.clock)):
+            yield
     finally:
         await offers.withdraw()
         for queue in queues:

@@ -1,4 +1,4 @@
-"""`agentctl schedule`: runs by time, by webhook and by message."""
+"""`agentctl schedule`: runs by time, by webhook, by message and by new files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from agentctl.listing import Listing, listed
 from agentctl.options import DryRun, Reason, argument, flag, option
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Schedule, ScheduleFire, Webhook
+    from agentflow_sdk import Client, Schedule, ScheduleFire, ScheduleWatch, Webhook
 
-app = RemoteGroup("schedule", "Start runs by cron, at a time, by webhook or by NATS message.")
+app = RemoteGroup("schedule", "Start runs by cron, at a time, by webhook, by NATS message or by new files.")
 app.add_typer(calendar.app)
 
 Name = Annotated[str, argument("The schedule's name.", "NAME")]
@@ -270,6 +270,9 @@ def _starts(spec: dict[str, Any]) -> str:
     parts = [*spec.get("cron", ())]
     parts += ["webhook"] if trigger_.get("webhook") else []
     parts += [f"subject {trigger_['subject']}"] if trigger_.get("subject") else []
+    if files := trigger_.get("files"):
+        place = files.get("bucket") or files.get("folder")
+        parts.append(f"files {place}/{files.get('pattern', '*')}")
     text = ", ".join(parts)
     zone = spec.get("time_zone", "UTC")
     return text if zone == "UTC" or not spec.get("cron") else f"{text} ({zone})"
@@ -300,8 +303,21 @@ def _fields(found: Schedule) -> Any:
         ("passed over", ", ".join(f"{n} {why}" for why, n in sorted(found.skipped.items()))),
         ("waiting", str(found.buffered) if found.buffered else ""),
         ("backfills", str(found.backfills) if found.backfills else ""),
+        ("watch", _watched(found.watch)),
     ]
     return render.fields(pairs)
+
+
+def _watched(watch: ScheduleWatch | None) -> str:
+    """Returns how far a schedule has read what it watches."""
+    if watch is None:
+        return ""
+    looked = f"looked {when(watch.looked_at)}" if watch.looked_at else "has not looked yet"
+    parts = [looked, f"{watch.taken} taken"]
+    parts += [f"{watch.refused} refused"] if watch.refused else []
+    parts += [f"{watch.waiting} waiting"] if watch.waiting else []
+    parts += [f"{watch.error.type}: {watch.error.message}"] if watch.error else []
+    return ", ".join(parts)
 
 
 def _shown(found: Schedule) -> None:

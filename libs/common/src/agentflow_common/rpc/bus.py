@@ -1,4 +1,7 @@
-"""Request/reply over NATS: FastStream serves, a typed `call` asks. Facts go through log/consumers.py instead."""
+"""Request/reply over NATS: FastStream serves (or `answering`, beside other work), a typed `call` asks.
+
+Facts go through log/consumers.py instead.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
-from agentflow_common import json_values, subjects, telemetry
+from agentflow_common import json_values, subjects, tasks, telemetry
 from agentflow_common.connections import nats_client
 from agentflow_common.errors import (
     UNREADABLE,
@@ -126,7 +130,7 @@ async def serving(
     broker = _broker(url, service, closed)
     for verb, handler in routes:
         subscriber = broker.subscriber(verb.subject, queue=f"af-{service}", max_workers=CONCURRENCY_MAX, decoder=_whole)
-        subscriber(_endpoint(verb, handler))
+        subscriber(_endpoint(_answerer(verb, handler)))
     if token:
         broker.subscriber(subjects.rpc_self(service, token), decoder=_whole)(_here)
     async with broker:
@@ -135,6 +139,44 @@ async def serving(
         for _ in range(2):  # who is ready answers; nats-py's first PING overtakes what is pending, a second does not
             await connection.flush()
         yield broker
+
+
+@contextlib.asynccontextmanager
+async def answering(nc: Client, service: str, routes: Sequence[Route]) -> AsyncIterator[None]:
+    """Answers the verbs as `serving` does, on a connection that a service has for other work, until the block ends.
+
+    It is for services that are rarely asked: FastStream would cost each of their starts 0.3 s.
+    """
+    busy: set[asyncio.Task[None]] = set()
+
+    def callback(verb: Verb[Any], handler: Handler) -> Callable[[Msg], Awaitable[None]]:
+        answer = _answerer(verb, handler)
+
+        async def respond(msg: Msg) -> None:
+            reply = await answer(msg.data, msg.headers or {})
+            with contextlib.suppress(nats.errors.Error):  # who asked will ask again
+                await msg.respond(reply)
+
+        async def take(msg: Msg) -> None:
+            if len(busy) >= CONCURRENCY_MAX:
+                await respond(msg)
+                return
+            task = asyncio.create_task(respond(msg))
+            busy.add(task)
+            task.add_done_callback(busy.discard)
+
+        return take
+
+    found = [
+        await nc.subscribe(verb.subject, queue=f"af-{service}", cb=callback(verb, handler)) for verb, handler in routes
+    ]
+    try:
+        yield
+    finally:
+        for subscription in found:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+        await tasks.stop(busy)
 
 
 def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBroker:
@@ -173,18 +215,27 @@ async def _here(_message: NatsMessage) -> bytes:
     return b""
 
 
-def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awaitable[bytes]]:
+def _endpoint(
+    answer: Callable[[bytes, Mapping[str, Any]], Awaitable[bytes]],
+) -> Callable[[NatsMessage], Awaitable[bytes]]:
+    async def endpoint(message: NatsMessage) -> bytes:
+        return await answer(message.body, message.headers or {})
+
+    return endpoint
+
+
+def _answerer(verb: Verb[Any], handler: Handler) -> Callable[[bytes, Mapping[str, Any]], Awaitable[bytes]]:
     from agentflow_common.connections import transient  # with the drivers, which those who only call need not load
 
     decoder = msgspec.json.Decoder(verb.request)
 
-    async def answer(message: NatsMessage) -> bytes:
+    async def answer(data: bytes, headers: Mapping[str, Any]) -> bytes:
         began = time.perf_counter()
         body: ErrorBody | None = None
-        parent = str((message.headers or {}).get("traceparent", ""))
+        parent = str(headers.get("traceparent", ""))
         with telemetry.span(f"{verb.service}.{verb.name}", parent, "server"):
             try:
-                request = decoder.decode(message.body)
+                request = decoder.decode(data)
                 with telemetry.log_context(
                     org=getattr(request, "org", ""), run=getattr(request, "run", ""),
                     step=getattr(request, "step", ""), trace=telemetry.trace_id(parent),

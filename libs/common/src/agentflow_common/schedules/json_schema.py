@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, BaseModel
 
 from agentflow_common.definition.json_schema import DIALECT, Schema, of_model
+from agentflow_common.schedules import sources
 from agentflow_common.schedules.spec import Spec
 
 
@@ -12,7 +13,8 @@ def schedule_schema() -> Schema:
     """Returns the schema of a schedule. It does not know which workflows and inputs exist."""
     model = of_model(Spec)
     defs = model.pop("$defs")
-    model["properties"] = _with_other_names(model["properties"])
+    model["properties"] = _with_other_names(Spec, model["properties"])
+    defs["Files"]["properties"] = _with_other_names(sources.Files, defs["Files"]["properties"])
     return {
         "$schema": DIALECT,
         "title": "AgentFlow schedule",
@@ -22,11 +24,11 @@ def schedule_schema() -> Schema:
     }
 
 
-def _with_other_names(properties: Schema) -> Schema:
+def _with_other_names(model: type[BaseModel], properties: Schema) -> Schema:
     """Returns the fields. Before a field that has another name (`jitter` for `jitter_ms`) it adds one of that name."""
     found: Schema = {}
     for name, value in properties.items():
-        alias = Spec.model_fields[name].validation_alias
+        alias = model.model_fields[name].validation_alias
         others = [choice for choice in alias.choices if choice != name] if isinstance(alias, AliasChoices) else []
         found |= {str(other): value for other in others}
         found[name] = {**value, "description": f"The same as `{others[0]}`."} if others else value

@@ -11,7 +11,9 @@ from agentflow_common.errors import Problem
 from agentflow_common.places import Lines, Place, with_line
 from agentflow_common.schedules.field_types import DAY_MS
 
-_WAITS: Final = {"jitter", "jitter_ms", "catchup_window", "catchup_window_ms", "deadline", "deadline_ms"}
+_WAITS: Final = frozenset(
+    name + unit for name in ("jitter", "catchup_window", "deadline", "settle", "every") for unit in ("", "_ms")
+)
 _SHAPES: Final = {
     "tuple_type": "write one text, or a list of texts",
     "dict_type": "write a mapping, `name: value`",

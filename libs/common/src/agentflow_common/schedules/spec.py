@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
@@ -20,7 +20,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Lines, Place, line_of, texts
-from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import fire_times, sources
 from agentflow_common.schedules.field_types import (
     CALENDARS_MAX,
     DAY_MS,
@@ -52,12 +52,8 @@ Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel", "allow"]
 OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384)
-
-
-class Trigger(_Model):
-    """The other ways to start runs, besides the schedule's times: a webhook, a message."""
+class Trigger(sources.Model):
+    """The other ways to start runs, besides the schedule's times: a webhook, a message, new files."""
 
     webhook: bool = False
     """An HTTP POST starts a run."""
@@ -71,8 +67,16 @@ class Trigger(_Model):
     subject: str = Field("", max_length=200, examples=["orders.created"])
     """A message on this NATS subject starts a run; `*` and `>` are allowed."""
 
+    files: sources.Files | None = None
+    """Each new or changed file of a folder or a bucket starts a run."""
 
-class Spec(_Model):
+    @property
+    def is_source(self) -> bool:
+        """True if it watches a place whose items must not get lost."""
+        return self.files is not None
+
+
+class Spec(sources.Model):
     """A schedule: which workflow it starts, when, and with what."""
 
     name: str = Field(pattern=NODE_ID, examples=["nightly_digest"])
@@ -133,7 +137,7 @@ class Spec(_Model):
     """How late a missed fire may still happen."""
 
     trigger: Trigger = Trigger()
-    """What else starts a run: a webhook, a message."""
+    """What else starts a run: a webhook, a message, a file."""
 
     paused: bool = False
     """True: created paused, so it does not fire by time."""
@@ -154,7 +158,8 @@ class Spec(_Model):
 
     @model_validator(mode="after")
     def _whole(self) -> Spec:
-        if not (self.cron or self.trigger.webhook or self.trigger.subject):
+        trigger = self.trigger
+        if not (self.cron or trigger.webhook or trigger.subject or trigger.is_source):
             raise ValueError("nothing would ever start it: give `cron:` or `trigger:`")
         return self
 
@@ -176,7 +181,11 @@ class Spec(_Model):
         )  # fmt: skip
 
 
-_FIELDS: Final = {"": list(Spec.model_fields), "trigger": list(Trigger.model_fields)}
+_FIELDS: Final = {
+    "": list(Spec.model_fields),
+    "trigger": list(Trigger.model_fields),
+    "trigger.files": list(sources.Files.model_fields),
+}
 
 
 def parse(data: Any, lines: Lines | None = None) -> Spec:
@@ -244,6 +253,10 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
         attempt(("trigger", "old_key_until"), partial(fire_times.parse_time, spec.trigger.old_key_until, tz))
     if spec.trigger.subject:
         attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
+    if spec.trigger.is_source:
+        attempt(("overlap",), partial(sources.check_overlap, spec.overlap))
+    if spec.trigger.files is not None:
+        attempt(("trigger", "files", "pattern"), partial(sources.check_pattern, spec.trigger.files.pattern))
     for path, text in texts(spec.inputs, ("inputs",)):
         if expressions.is_template(text):
             attempt(path, partial(_check_template, text))

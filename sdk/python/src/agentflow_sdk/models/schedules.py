@@ -38,7 +38,7 @@ class ScheduleFire(Record):
     at: int
     """The planned time; for a trigger, when it arrived."""
     cause: str = ""
-    """`time`, `backfill`, `manual`, `webhook` or `subject`."""
+    """`time`, `backfill`, `manual`, `webhook`, `subject` or `file`."""
     status: str = ""
     """`starting`, `running`, `refused`, or the state that the run ended in."""
     fired_at: int = 0
@@ -47,6 +47,24 @@ class ScheduleFire(Record):
     """When the run ended."""
     error: ErrorInfo | None = None
     """Why the run failed or could not be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleWatch(Record):
+    """How far a schedule has read the place that it watches."""
+
+    kind: str
+    """`file`."""
+    looked_at: int = 0
+    """When it looked last; 0: not yet."""
+    taken: int = 0
+    """The number of items that asked for a run."""
+    refused: int = 0
+    """The number of items that could not ask for one."""
+    waiting: int = 0
+    """The number of items that wait for earlier runs or for the end of a pause."""
+    error: ErrorInfo | None = None
+    """Why the newest look failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,8 @@ class Schedule(Record):
     """The number of fires so far."""
     skipped: dict[str, int] = field(default_factory=dict)
     """The number of times and triggers that started nothing, by reason."""
+    watch: ScheduleWatch | None = None
+    """How far it has read the place that it watches; None if it watches none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common.errors import InvalidError
-from agentflow_common.schedules import fire_times
+from agentflow_common.events import StepError
+from agentflow_common.schedules import fire_times, sources
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway import limits
@@ -41,7 +42,9 @@ class ScheduleService:
     async def GetSchedule(self, request: Any, call: Call) -> Any:
         times = _count(request.times, TIMES_SHOWN_MAX)
         state = await schedules.find(call, request.name)
-        return pb.GetScheduleResponse(schedule=_schedule(state, call.now_ms(), times))
+        message = _schedule(state, call.now_ms(), times)
+        await _add_watch(call, state, message)
+        return pb.GetScheduleResponse(schedule=message)
 
     async def ListSchedules(self, request: Any, call: Call) -> Any:
         status = STATUS.name(request.status)
@@ -152,6 +155,21 @@ def _schedule(state: ScheduleState, now_ms: int, times: int) -> Any:
             pb.ScheduleFire(number=number, run_id=active.child, at=active.at, status=status, cause=cause)
         )
     return message
+
+
+async def _add_watch(call: Call, state: ScheduleState, message: Any) -> None:
+    """Adds how far the schedule has read what it watches."""
+    kind = sources.kind_of(state.spec)
+    if not kind:
+        return
+    row = await call.store.sources.of(sources.source_id(state.uid, state.spec))
+    watch = message.watch
+    watch.kind = kind
+    watch.waiting = sum(waiting.cause in sources.SOURCE_CAUSES for waiting in state.inbox)
+    if row is not None:
+        watch.looked_at, watch.taken, watch.refused = row.looked_at, row.taken, row.refused
+        if row.error_kind:
+            watch.error.CopyFrom(convert.error_info(StepError(row.error_kind, row.error, retryable=True)))
 
 
 def _spec(source: Any) -> schedule_spec.Spec:

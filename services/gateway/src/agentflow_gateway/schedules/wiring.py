@@ -12,6 +12,7 @@ from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import webhook_server
 from agentflow_gateway.schedules.firing import Firing
 from agentflow_gateway.schedules.projection import ScheduleList
+from agentflow_gateway.schedules.sources import Watchers
 from agentflow_gateway.schedules.subject_listeners import Listeners
 
 
@@ -22,7 +23,7 @@ async def serving(deps: Deps, context: Context[Any]) -> AsyncIterator[int]:
     for follower in followers:
         follower.watched(context.probes)
     async with webhook_server.serving(deps) as port:
-        work = [context.guarded(follower.run()) for follower in (*followers, Listeners(deps))]
+        work = [context.guarded(follower.run()) for follower in (*followers, Listeners(deps), Watchers(deps))]
         try:
             yield port
         finally:

@@ -3,4 +3,15 @@
 Every query on behalf of a client names the client's org.
 """
 
-__all__ = ["approvals", "calendars", "changes", "definitions", "keys", "labels", "runs", "schedules", "tables"]
+__all__ = [
+    "approvals",
+    "calendars",
+    "changes",
+    "definitions",
+    "keys",
+    "labels",
+    "runs",
+    "schedules",
+    "sources",
+    "tables",
+]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.events import ScheduleListed
+from agentflow_common.schedules import sources
 from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway.store.base import Tables, as_json
 
@@ -24,6 +25,7 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     spec: dict[str, Any]
     calendars: dict[str, tuple[str, ...]]
     subject: str
+    source: str  # the kind of what it watches
     anchor: int
     created_at: int
     seq: int  # of the newest fact that the row includes
@@ -40,20 +42,21 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
             spec=schedule.spec,
             calendars=schedule.calendars,
             subject=str(schedule.spec.get("trigger", {}).get("subject", "")),
+            source=sources.kind_of(schedule.spec),
             anchor=schedule.anchor,
             created_at=schedule.created_at,
             seq=seq,
         )
 
 
-_COLUMNS: Final = "org, name, id, uid, status, workflow, spec, calendars, subject, anchor, created_at, seq"
+_COLUMNS: Final = "org, name, id, uid, status, workflow, spec, calendars, subject, source, anchor, created_at, seq"
 # the gateway and the scheduler both write rows; the row that includes more facts wins
 _UPSERT: Final = f"""
-INSERT INTO schedules AS s ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO schedules AS s ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 ON CONFLICT (org, name) DO UPDATE SET
     id = EXCLUDED.id, uid = EXCLUDED.uid, status = EXCLUDED.status, workflow = EXCLUDED.workflow,
-    spec = EXCLUDED.spec, calendars = EXCLUDED.calendars, subject = EXCLUDED.subject, anchor = EXCLUDED.anchor,
-    created_at = EXCLUDED.created_at, seq = EXCLUDED.seq
+    spec = EXCLUDED.spec, calendars = EXCLUDED.calendars, subject = EXCLUDED.subject, source = EXCLUDED.source,
+    anchor = EXCLUDED.anchor, created_at = EXCLUDED.created_at, seq = EXCLUDED.seq
 WHERE EXCLUDED.seq >= s.seq
 """  # noqa: S608  (a constant)
 
@@ -93,6 +96,10 @@ class ScheduleStore(Tables):
     async def with_subjects(self, limit: int) -> list[ScheduleRow]:
         """Returns the schedules of all orgs that messages start."""
         return await self._find("subject <> '' AND status <> 'deleted' ORDER BY id LIMIT $1", limit)
+
+    async def with_sources(self, limit: int) -> list[ScheduleRow]:
+        """Returns the schedules of all orgs that watch something."""
+        return await self._find("source <> '' AND status <> 'deleted' ORDER BY id LIMIT $1", limit)
 
     async def naming(self, org: str, calendar: str) -> list[ScheduleRow]:
         """Returns the schedules whose spec names the calendar."""

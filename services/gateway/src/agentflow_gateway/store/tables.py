@@ -14,6 +14,7 @@ from agentflow_gateway.store.memory import Memory
 from agentflow_gateway.store.runs import RunStore
 from agentflow_gateway.store.schedules import ScheduleStore
 from agentflow_gateway.store.shown import ShownStore
+from agentflow_gateway.store.sources import SourceStore
 
 SCHEMA = "gateway"
 
@@ -30,4 +31,5 @@ class Store:
         self.schedules = ScheduleStore(pool)
         self.derived_memory = DerivedMemory()
         self.shown = ShownStore(pool, self.derived_memory)
+        self.sources = SourceStore(pool)
         self.calendars = CalendarStore(pool)

@@ -19,6 +19,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.events import Payload
+from agentflow_common.schedules import sources
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.fold import evolve
@@ -222,12 +223,26 @@ def _drain(schedule: Schedule, out: ScheduleDecisions) -> None:
 
 def _triggers(schedule: Schedule, out: ScheduleDecisions) -> None:
     state = schedule.state
-    while state.inbox and not out.full:
-        waiting = state.inbox[0]
-        if state.paused and waiting.cause != "manual":
+    kept = 0  # at the head of the inbox: what a source found waits there for room, and is never skipped
+    while kept < len(state.inbox) and not out.full:
+        waiting = state.inbox[kept]
+        if waiting.cause in sources.SOURCE_CAUSES:
+            if state.paused or not _has_room(schedule):
+                kept += 1
+            else:
+                _fire(schedule, out, waiting)
+        elif state.paused and waiting.cause != "manual":
             _skip(out, waiting, "paused")
         else:
             _offer(schedule, out, waiting)
+
+
+def _has_room(schedule: Schedule) -> bool:
+    """True if another run may start now."""
+    state = schedule.state
+    if schedule.spec.overlap == "allow":
+        return len(state.active) < ACTIVE_MAX
+    return not state.active and not state.buffer
 
 
 def _times(schedule: Schedule, out: ScheduleDecisions) -> None:
@@ -320,7 +335,7 @@ def _list(schedule: Schedule, out: ScheduleDecisions) -> None:
 
 def _has_more(schedule: Schedule) -> bool:
     state, trigger = schedule.state, schedule.spec.trigger
-    if trigger.webhook or trigger.subject or state.backfills or state.buffer:
+    if trigger.webhook or trigger.subject or trigger.is_source or state.backfills or state.buffer:
         return True
     return schedule.next_at() is not None
 

@@ -52,7 +52,7 @@ async def s3_fetch(
         check_size(stored.meta["size"], settings.file_bytes_max, key)
         data = bytes(await stored.bytes_async())
     except Exception as error:
-        raise _translated(error, bucket, key) from error
+        raise translated(error, bucket, key) from error
     name = key.rsplit("/", 1)[-1]
 
     def read() -> dict[str, Any]:
@@ -85,7 +85,7 @@ async def s3_put(
     try:
         done = await store.put_async(key, data, attributes=attributes)
     except Exception as error:
-        raise _translated(error, bucket, key) from error
+        raise translated(error, bucket, key) from error
     return {
         "bucket": bucket,
         "key": key,
@@ -162,7 +162,7 @@ def _folder(bucket: str, name: str, settings: WorkerSettings, key: str, writing:
     return LocalStore(folder)
 
 
-def _translated(error: Exception, bucket: str, key: str) -> AgentFlowError:
+def translated(error: Exception, bucket: str, key: str) -> AgentFlowError:
     """Returns our error for one of obstore, without its text: that quotes requests and answers of servers."""
     from obstore import exceptions as oe
 

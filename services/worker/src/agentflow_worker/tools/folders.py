@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from agentflow_common.errors import InvalidError, Problem, TerminalError
+from agentflow_common.schedules import patterns
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import tool
 from agentflow_worker.tools.confine import is_allowed, resolve
@@ -16,9 +16,6 @@ from agentflow_worker.tools.confine import is_allowed, resolve
 FILES_MAX: Final = 1000
 LOOKED_AT_MAX: Final = 100_000
 PATH_DEPTH_MAX: Final = 64
-PATTERN_CHARS_MAX: Final = 256
-ANY_DEPTH: Final = "**"
-ANY_DEPTH_MAX: Final = 2  # each makes matching a path slower by the path's depth
 
 
 @tool("file.list", idempotent=True, reveal=("path",))
@@ -30,59 +27,39 @@ def file_list(path: str, context: StepContext, pattern: str = "*", max_files: in
     folder of it. Returns {"files": [{"path", "name", "bytes"}], "count", "truncated",
     "unreadable"}; `file.read` takes each `path`.
     """
-    parts = _parts(pattern)
+    parts = pattern_parts(pattern)
     if not 1 <= max_files <= FILES_MAX:
         raise InvalidError(f"max_files is {max_files}: give a number from 1 to {FILES_MAX}", kind="invalid_argument")
     roots = [root.expanduser().resolve() for root in context.settings.file_roots]
     denied = context.settings.data_dir
     folder = resolve(path, context.settings.file_roots, folder=True, denied=denied)
-    walk = _Walk(folder, parts, roots, denied)
+    walk = Walk(folder, parts, roots, denied)
     files: list[dict[str, Any]] = []
     truncated = False
-    for below, size in walk.files():
+    for below, found in walk.files():
         if context.cancelled.is_set():
             raise TerminalError("the step was stopped", kind="cancelled")
         if len(files) == max_files:
             truncated = True
             break
         given = below if path in ("", ".") else f"{path.rstrip('/') or ''}/{below}"
-        files.append({"path": given, "name": below.rpartition("/")[2], "bytes": size})
+        files.append({"path": given, "name": below.rpartition("/")[2], "bytes": found.st_size})
     return {"files": files, "count": len(files), "truncated": truncated, "unreadable": walk.unreadable}
 
 
-def _parts(pattern: str) -> list[str]:
-    parts = pattern.split("/")
-    why = ""
-    if not pattern or len(pattern) > PATTERN_CHARS_MAX or "\x00" in pattern:
-        why = f"it is empty, too long (over {PATTERN_CHARS_MAX} characters) or holds a null character"
-    elif pattern.startswith("/") or ".." in parts or "" in parts:
-        why = "it has to stay below the folder: no leading `/`, no `..`"
-    elif parts.count(ANY_DEPTH) > ANY_DEPTH_MAX:
-        why = f"`{ANY_DEPTH}` may stand in it {ANY_DEPTH_MAX} times"
-    if why:
+def pattern_parts(pattern: str) -> list[str]:
+    """Returns the parts of a pattern. Raises InvalidError if it is not valid."""
+    try:
+        return patterns.parts_of(pattern)
+    except ValueError as error:
         fix = "write for example *.md or **/*.md"
-        problem = Problem("pattern", why, fix)
+        problem = Problem("pattern", str(error), fix)
         raise InvalidError(
-            f"the pattern {pattern!r} is not valid: {why}; {fix}", kind="invalid_pattern", problems=(problem,)
-        )
-    return [*parts, "*"] if parts[-1] == ANY_DEPTH else parts
+            f"the pattern {pattern!r} is not valid: {error}; {fix}", kind="invalid_pattern", problems=(problem,)
+        ) from None
 
 
-def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """True if a path's names match a pattern's parts.
-
-    A name that begins with a dot needs a part that does.
-    """
-    if not parts:
-        return not names
-    if parts[0] == ANY_DEPTH:
-        return matches(names, parts[1:]) or (len(names) > 1 and names[0][0] != "." and matches(names[1:], parts))
-    if not names or (names[0].startswith(".") and not parts[0].startswith(".")):
-        return False
-    return fnmatch.fnmatchcase(names[0], parts[0]) and matches(names[1:], parts[1:])
-
-
-class _Walk:
+class Walk:
     """The files below a folder, in the order of their paths."""
 
     def __init__(self, folder: Path, parts: list[str], roots: Sequence[Path], denied: Path | None) -> None:
@@ -93,11 +70,11 @@ class _Walk:
         self._looked_at = 0
         self.unreadable = 0  # folders that could not be read
 
-    def files(self) -> Iterator[tuple[str, int]]:
-        """Yields each matching file's path below the folder, and its size in bytes."""
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yields each matching file's path below the folder, and what the system knows of the file."""
         yield from self._below(self._folder, [])
 
-    def _below(self, folder: Path, names: list[str]) -> Iterator[tuple[str, int]]:
+    def _below(self, folder: Path, names: list[str]) -> Iterator[tuple[str, os.stat_result]]:
         if len(names) > PATH_DEPTH_MAX:
             self.unreadable += 1
             return
@@ -116,25 +93,19 @@ class _Walk:
                 )
             below = [*names, entry.name]
             if entry.is_dir(follow_symlinks=False):
-                if self._leads_on(below):
+                if patterns.leads_on(below, self._parts):
                     yield from self._below(Path(entry.path), below)
-            elif matches(below, self._parts) and (size := self._size(entry)) is not None:
-                yield "/".join(below), size
+            elif patterns.matches(below, self._parts) and (stat := self._stat(entry)) is not None:
+                yield "/".join(below), stat
 
-    def _leads_on(self, names: list[str]) -> bool:
-        """True if a file below this folder may match: the pattern is deeper, or has `**`."""
-        if ANY_DEPTH in self._parts:
-            return not names[-1].startswith(".") or any(part.startswith(".") for part in self._parts)
-        return len(names) < len(self._parts) and matches(names, self._parts[: len(names)])
-
-    def _size(self, entry: os.DirEntry[str]) -> int | None:
-        """Returns the size of a file inside the allowed folders; None for a link that leads out, a
+    def _stat(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Returns what is known of a file inside the allowed folders; None for a link that leads out, a
         device, a lost file.
         """
         try:
             real = Path(entry.path).resolve()
             if not real.is_file() or not is_allowed(real, self._roots, self._denied):
                 return None
-            return real.stat().st_size
+            return real.stat()
         except (OSError, RuntimeError):
             return None

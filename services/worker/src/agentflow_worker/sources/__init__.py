@@ -1,0 +1,5 @@
+"""Answers what is new in folders and buckets, for the schedules that watch them."""
+
+from agentflow_worker.sources.serving import routes
+
+__all__ = ["routes"]
