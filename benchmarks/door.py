@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import psutil
 
@@ -28,7 +28,7 @@ CHAIN = 10
 RUNS_PER_ROUND = 200
 SUBMISSIONS_PER_ROUND = 1_000
 CALLS = 300  # one after the other
-DURABILITY = "default"
+DURABILITY: Final = "default"
 
 Work = Callable[[AsyncClient], Awaitable[Any]]
 
@@ -56,12 +56,15 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def stack() -> AsyncIterator[Door]:
+async def stack(durability: Literal["default", "fsync"] = DURABILITY) -> AsyncIterator[Door]:
     """Starts a fresh stack with all services, and registers the workflows `chain` and `chain_held`."""
     with tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder:
         data_dir = Path(folder) / "stack"
         options = Options(
-            data_dir=data_dir, load=[str(HERE / "steps.py")], env={"WORKER_CONCURRENCY": str(CONCURRENCY)}
+            data_dir=data_dir,
+            load=[str(HERE / "steps.py")],
+            env={"WORKER_CONCURRENCY": str(CONCURRENCY)},
+            durability=durability,
         )
         info = await asyncio.to_thread(control.start, options)
         try:
@@ -95,7 +98,7 @@ async def submissions(door: Door, emit: Emit) -> None:
 
 async def one_by_one(door: Door, emit: Emit) -> None:
     """Measures door.submit_ms and door.get_ms, each call alone."""
-    ended = await _completed(door.client)
+    ended = await completed(door.client)
 
     async def get(client: AsyncClient) -> None:
         await client.workflows.get(ended)
@@ -160,15 +163,15 @@ async def _submit_held(client: AsyncClient) -> None:
     await client.workflows.submit("chain_held")
 
 
-async def _completed(client: AsyncClient) -> str:
-    """Returns the id of a run of the chain that has completed."""
-    submitted = await client.workflows.submit("chain")
+async def completed(client: AsyncClient, workflow: str = "chain") -> str:
+    """Returns the id of a run that has completed. RuntimeError for one that ended otherwise."""
+    submitted = await client.workflows.submit(workflow)
     _check((await client.workflows.wait(submitted)).status)
     return submitted.run_id
 
 
 async def _waited(client: AsyncClient) -> None:
-    await _completed(client)
+    await completed(client)
 
 
 async def _watched(client: AsyncClient) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import metadata
 from subprocess import run as run_command
 from typing import Any, Literal
 
 from agentflow_common.embedded.nats import nats_binary
+from agentflow_sdk import AsyncClient
+from benchmarks import door
 from benchmarks.drive import drive
 from benchmarks.output import emit, interruptible
 from benchmarks.peers.engines import MeasurementError, Peer, machine, peers, without_fsync
@@ -20,7 +23,8 @@ from benchmarks.peers.figures import CHAIN, OURS, PEERS, Figure, Sample, Turn, o
 from benchmarks.peers.install import CannotInstallError
 from benchmarks.stack import chain, engine
 
-IN_FLIGHT = 50
+IN_FLIGHT = door.IN_FLIGHT
+SERVED = ("restate", "temporal")  # reached through a server of its own, as ours is through the gateway
 BATCHES = 3
 RUNS = {
     OURS: 300,
@@ -46,6 +50,26 @@ async def ours(durability: Literal["default", "fsync"]) -> Sample:
     return _said(f"{OURS} {durability}", sample(batches, RUNS[OURS], alone, ALONE_LENGTH))
 
 
+async def ours_through_door(durability: Literal["default", "fsync"]) -> Sample:
+    """Measures a turn of ours as a user reaches it: the whole stack, the SDK, SubmitWorkflow and WaitRun."""
+    async with door.stack(durability) as stack:
+        await stack.client.workflows.register(chain(ALONE_LENGTH) | {"name": "long"})
+
+        async def short(client: AsyncClient) -> None:
+            await door.completed(client)
+
+        async def alone() -> float:
+            began = time.perf_counter()
+            await door.completed(stack.client, "long")
+            return time.perf_counter() - began
+
+        await door.timed(stack.client, short, RUNS[OURS])
+        await alone()
+        batches = [await door.timed(stack.client, short, RUNS[OURS]) for _ in range(BATCHES)]
+        lone = [await alone() for _ in range(ALONE_RUNS)]
+    return _said(f"{OURS} {durability}, through the gateway", sample(batches, RUNS[OURS], lone, ALONE_LENGTH))
+
+
 async def theirs(name: str, peer: Peer) -> tuple[Sample, About]:
     """Measures a turn of a peer on fresh data. Returns the sample and the peer's description."""
     async with peer.running() as program:
@@ -63,15 +87,26 @@ async def turn(number: int, name: str, modes: Sequence[Peer]) -> tuple[Turn, lis
     That way a drift of the machine favours neither. modes: the peer by default and, if it has such
     a mode, without fsync.
     """
-    if number % 2:
-        found = [await theirs(name, peer) for peer in reversed(modes)][::-1]
-        synced = await ours("fsync")
-        default = await ours("default")
-    else:
-        default = await ours("default")
-        synced = await ours("fsync")
-        found = [await theirs(name, peer) for peer in modes]
-    return Turn(default, synced, *(its for its, _ in found)), [about for _, about in found]
+    parts: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
+        ("ours", lambda: ours("default")),
+        ("fsync", lambda: ours("fsync")),
+    ]
+    if name in SERVED:
+        parts += [
+            ("door", lambda: ours_through_door("default")),
+            ("door_fsync", lambda: ours_through_door("fsync")),
+        ]
+    parts += [
+        (kind, functools.partial(theirs, name, mode)) for kind, mode in zip(("theirs", "nofsync"), modes, strict=False)
+    ]
+    samples: dict[str, Sample] = {}
+    about: dict[str, About] = {}
+    for kind, measured in reversed(parts) if number % 2 else parts:
+        found = await measured()
+        if kind in ("theirs", "nofsync"):
+            found, about[kind] = found
+        samples[kind] = found
+    return Turn(**samples), [about[kind] for kind in ("theirs", "nofsync") if kind in about]
 
 
 async def turns_of(name: str, modes: Sequence[Peer], rounds: int) -> tuple[list[Turn], list[About], bool]:

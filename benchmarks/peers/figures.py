@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 CHAIN = 10
 OURS = "agentflow"
 PEERS = ("restate", "dbos", "langgraph", "temporal")
+DOORS = {"_door": "default", "_door_fsync": "fsync"}  # ours through the gateway: the suffix of names, the durability
 
 
 class Sample(NamedTuple):
@@ -25,6 +26,8 @@ class Turn(NamedTuple):
     fsync: Sample  # ours, on a log that syncs before it acknowledges
     theirs: Sample
     nofsync: Sample | None = None  # the peer, if it can leave the flush to the system as our default does
+    door: Sample | None = None  # ours through the gateway, beside a peer that is reached through a server
+    door_fsync: Sample | None = None
 
 
 class Figure(NamedTuple):
@@ -47,8 +50,12 @@ def sample(batches: Sequence[float], runs: int, alone: Sequence[float], length: 
 
 def of_ours(turns: Sequence[Turn], more: Mapping[str, Any]) -> list[Figure]:
     """Returns our figures in both modes."""
-    default = _of_engine(OURS, "", [turn.ours for turn in turns], "default", more)
-    return default + _of_engine(OURS, "_fsync", [turn.fsync for turn in turns], "fsync", more)
+    figures = _of_engine(OURS, "", [turn.ours for turn in turns], "default", more)
+    figures += _of_engine(OURS, "_fsync", [turn.fsync for turn in turns], "fsync", more)
+    for suffix, durability in DOORS.items():
+        if doors := [door for _, door in _through_door(turns, suffix)]:
+            figures += _of_engine(OURS, suffix, doors, durability, more)
+    return figures
 
 
 def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]) -> list[Figure]:
@@ -62,12 +69,21 @@ def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]
     figures = _of_engine(peer, "", theirs, durability, about[0])
     figures += _ratios(peer, "", [turn.ours for turn in turns], theirs, "default", durability)
     figures += _ratios(peer, "_fsync", [turn.fsync for turn in turns], theirs, "fsync", durability)
+    for suffix, mode in DOORS.items():
+        if doors := _through_door(turns, suffix):
+            figures += _ratios(peer, suffix, [door for _, door in doors], [t for t, _ in doors], mode, durability)
     pairs = [(turn.ours, turn.nofsync) for turn in turns if turn.nofsync is not None]
     if pairs and relaxed:
         ours, nofsync = [our for our, _ in pairs], [their for _, their in pairs]
         figures += _of_engine(peer, "_nofsync", nofsync, relaxed[0], about[1])
         figures += _ratios(peer, "_nofsync", ours, nofsync, "default", relaxed[0])
     return figures
+
+
+def _through_door(turns: Sequence[Turn], suffix: str) -> list[tuple[Sample, Sample]]:
+    """Returns (the peer, ours through the gateway) for the turns that measured it. suffix: of DOORS."""
+    found = [(turn.theirs, turn.door if suffix == "_door" else turn.door_fsync) for turn in turns]
+    return [(theirs, door) for theirs, door in found if door is not None]
 
 
 def _of_engine(

@@ -87,6 +87,17 @@ def test_a_ratio_is_of_what_was_measured_side_by_side() -> None:
     assert lines["peers.restate.chain10.steps_per_s"].value == 750
 
 
+def test_ours_through_the_gateway_is_beside_the_peer_by_default() -> None:
+    through = turn(4000, 2000, 1000, 1600)._replace(door=Sample(3000, 0.5), door_fsync=Sample(1500, 2.0))
+    lines = by_name(of_ours([through], {}) + of_peer("restate", [through, turn(4000, 2000, 100)], [RESTATE, RELAXED]))
+    assert lines["peers.agentflow.chain10_door.steps_per_s"].value == 3000
+    assert lines["peers.agentflow.sequential_step_door_fsync_ms"].value == 2.0
+    for name, ratio, durability in (("chain10_door", 3.0, "default"), ("chain10_door_fsync", 1.5, "fsync")):
+        line = lines[f"peers.ratio_to_restate.{name}"]
+        assert (line.value, line.n, line.durability, line.more["peer_durability"]) == (ratio, 1, durability, "WAL")
+    assert lines["peers.ratio_to_restate.sequential_step_door"].value == pytest.approx(2.0)
+
+
 class Broken:
     """A peer whose second turn fails."""
 
@@ -121,6 +132,7 @@ async def test_a_peer_that_fails_keeps_what_it_measured_and_the_others_go_on(
     later = Broken()
     later.turns = 2
     monkeypatch.setattr(command, "ours", ours)
+    monkeypatch.setattr(command, "ours_through_door", ours)
     monkeypatch.setattr(command, "peers", lambda: {"dbos": broken, "temporal": later})
     assert await command.measure(["dbos", "temporal"], 2) == 1
     said = capsys.readouterr()
@@ -130,6 +142,8 @@ async def test_a_peer_that_fails_keeps_what_it_measured_and_the_others_go_on(
     assert counts["peers.dbos.chain10.steps_per_s"] == 1
     assert counts["peers.agentflow.chain10.steps_per_s"] == 1
     assert counts["peers.temporal.chain10.steps_per_s"] == 2
+    assert counts["peers.ratio_to_temporal.chain10_door_fsync"] == 2
+    assert "peers.ratio_to_dbos.chain10_door" not in counts, "it has no server: its client is in its process"
     assert "dbos failed in round 2: it ended" in said.err
 
 
