@@ -54,6 +54,8 @@ DOORS = {
     "CancelRun": ("workflows.cancel", "workflow cancel"),
     "PauseRun": ("workflows.pause", "workflow pause"),
     "ResumeRun": ("workflows.resume", "workflow resume"),
+    "BreakRun": ("workflows.set_breakpoints", "workflow break"),
+    "ContinueRun": ("workflows.continue_run", "workflow continue"),
     "SignalRun": ("workflows.signal", "workflow signal"),
     "AnswerApproval": ("workflows.approve", "workflow approve"),
     "ListApprovals": ("workflows.approvals", "workflow approvals"),

@@ -216,6 +216,8 @@ KINDS: Final = {
         "answered_already": ("The person has answered differently before.", "Nothing; the first answer counts."),
         "outcome_known": ("The outcome of the step is known.", "Nothing."),
         "outcome_not_asked": ("The step waits for no answer.", "Set `on_unknown: ask`, or fork the run."),
+        "not_stopped": ("No breakpoint has stopped the run.", "See `agentctl workflow why`."),
+        "not_paused": ("A breakpoint has stopped the run, and no pause.", "Use `agentctl workflow continue`."),
         "not_failed": ("Only a failed or cancelled run is retried.", "Fork the run instead."),
         "outcome_unknown": ("A kept step may or may not have taken effect.", "Find out, then fork at that step."),
         "seed_too_large": ("A fork would keep too much.", "Fork at an earlier step."),

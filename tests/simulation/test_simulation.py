@@ -149,6 +149,9 @@ SOON = {
     "pause_without_end": 9,
     "workflow_pause_without_end": 153,
     "late_steps_fail": 81,
+    "chain_over_a_breakpoint": 12,
+    "new_breakpoint_without_decision": 12,
+    "stopped_goes_on": 12,
 }
 
 

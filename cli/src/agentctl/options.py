@@ -24,6 +24,10 @@ def flag(help: str, *names: str) -> Any:
 
 
 DataDir = Annotated[Path | None, option("The stack's data dir; AGENTFLOW_DATA_DIR or ./.agentflow.")]
+BreakAt = Annotated[
+    list[str] | None,
+    option("Stop before this step until `workflow continue`; repeatable.", "--break-at", metavar="STEP"),
+]
 DryRun = Annotated[bool, flag("Only show what would be done.", "--dry-run")]
 Prefix = Annotated[str, option("Only names that begin with this.")]
 Reason = Annotated[str, option("Why; the log keeps it.")]

@@ -13,7 +13,7 @@ import pytest
 from tests.support.agentctl import AgentCtlInThread, configure
 from tests.support.engine import scheduling, working
 from tests.support.gateway import running_gateway
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -61,6 +61,40 @@ dag:
     following = (await cli.json("workflow", "get", run))["continued_as"]
     said = (await cli("workflow", "cancel", run)).stdout
     assert "has already ended: completed" in said and f"it went on as {following}" in said
+
+
+STEPS = """\
+name: steps
+dag:
+  nodes:
+    - {id: one, type: function, config: {function_name: t.add, inputs: {a: 1, b: 1}}}
+    - {id: two, type: function, config: {function_name: t.add, inputs: {a: one.output, b: 1}}}
+    - {id: three, type: function, config: {function_name: t.add, inputs: {a: two.output, b: 1}}}
+"""
+
+
+async def test_a_run_is_debugged(cli: AgentCtlInThread, tmp_path: Path) -> None:
+    Path(tmp_path / "steps.yaml").write_text(STEPS)
+    run = (await cli.json("workflow", "submit", "steps.yaml", "--break-at", "two"))["run_id"]
+    await cli.until_status(run, "paused")
+    shown = (await cli("workflow", "get", run)).stdout
+    assert "stopped before  two" in shown and "breakpoints     two" in shown
+    why = await cli("workflow", "why", run)
+    assert "the run is stopped before two by a breakpoint" in why.stderr
+    assert (await cli("workflow", "break", run, "--at", "three")).stdout == "the run stops before two, three\n"
+    assert (await cli("workflow", "continue", run, "--step")).stdout == f"run {run} goes on with two\n"
+
+    async def is_there() -> bool:
+        return (await cli.json("workflow", "get", run))["stopped_before"] == ["three"]
+
+    await until(is_there)
+    assert (await cli("workflow", "break", run, "--remove")).stdout == "the run has no breakpoints\n"
+    assert (await cli.json("workflow", "continue", run))["steps"] == ["three"]
+    await cli.until_status(run, "completed")
+    assert "before two" in (await cli("workflow", "watch", run)).stderr
+    assert "give --at STEP" in (await cli("workflow", "break", run, code=2)).stderr
+    refused = await cli("workflow", "continue", run, "--step", "--to", "two", code=2)
+    assert "--step and --to exclude each other" in refused.stderr
 
 
 CHAIN = """\

@@ -218,6 +218,19 @@ async def test_no_step_begins_after_a_pause_was_decided(engine: Any) -> None:
     assert (tasks(await run.log()), run.calls()) == (["a", "c"], {"a": 1, "b": 1, "c": 1})
 
 
+async def test_no_step_with_a_breakpoint_is_passed_over(engine: Any) -> None:
+    run = await Held(engine).submit(three(), "b")
+    await run.tell(ev.RunBreakRequested, at=("c",))
+    await engine.until(run.key, ev.RunBreakpointsSet)
+    run.gate.set()
+    assert (await run.report("b")).begun is None
+    assert (await engine.until(run.key, ev.RunStopped)).steps == ("c",)
+    assert run.calls() == {"a": 1, "b": 1}
+    await run.tell(ev.RunContinueRequested, stop=1)
+    state = await engine.finished(run.key)
+    assert (state.status, tasks(await run.log())) == (RunStatus.COMPLETED, ["a", "c"])
+
+
 @pytest.mark.parametrize("grace_ms", [0, 300_000])
 async def test_a_cancel_stops_the_step_that_a_worker_is_at(engine: Any, grace_ms: int) -> None:
     run = await Held(engine).submit(three(), "b")

@@ -108,6 +108,25 @@ def test_a_paused_run_holds_still_and_a_cancelled_one_ends(client: Client) -> No
     assert "run.paused" in types
 
 
+def test_a_run_stops_before_its_breakpoints(server: FakeAgentFlow, client: Client) -> None:
+    flow = Workflow("three").function("a", "f").function("b", "f").function("c", "f")
+    flow.edge("a", "b").edge("b", "c")
+    run = client.workflows.submit(flow, break_at=["b"])
+    found = client.workflows.get(run)
+    assert (found.status, found.stopped_before, found.break_at) == (RunStatus.PAUSED, ("b",), ("b",))
+    gone = client.workflows.continue_run(run, to="c")
+    assert (gone.status, gone.steps, gone.stopped_before) == (RunStatus.PAUSED, ("b",), ("c",))
+    with pytest.raises(InvalidArgumentError, match="no step 'd'"):
+        client.workflows.set_breakpoints(run, ["d"])
+    assert client.workflows.set_breakpoints(run, remove=True).break_at == ()
+    assert client.workflows.continue_run(run).status is RunStatus.COMPLETED
+    with pytest.raises(FailedPreconditionError, match="has completed"):
+        client.workflows.continue_run(run)
+    stepping = client.workflows.submit(flow, step=True)
+    assert [client.workflows.continue_run(stepping, step=True).steps for _ in range(3)] == [("a",), ("b",), ("c",)]
+    assert client.workflows.wait(stepping).status is RunStatus.COMPLETED
+
+
 def test_a_step_fails_as_it_is_told_and_a_fork_keeps_what_came_before(server: FakeAgentFlow, client: Client) -> None:
     flow = Workflow("two").function("one", "f").function("two", "f").depends_on("one").output("sum", "two.output")
     server.outputs |= {"one": 1, "two": RuntimeError("no luck")}

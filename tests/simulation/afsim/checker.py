@@ -11,10 +11,11 @@ import nats.errors
 from nats.js.errors import APIError
 
 from afsim import locks
+from afsim.breakpoints import DebuggedRules
 from afsim.due import missing_timers
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
-from afsim.rules import Rules, is_attempt
+from afsim.rules import is_attempt
 from afsim.run_lanes import check_given, check_runs
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
@@ -140,7 +141,8 @@ def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> Non
     if missing:
         world.fail(f"{key.name}: nobody has set the timer {missing[0]}")
     kept = [name for name, step in state.steps.items() if step.status is StepStatus.QUEUED and step.granted]
-    if kept and state.pause_requested and not state.cancel_requested and state.finishing is None:
+    stopped = state.pause_requested or (state.stops is not None and state.stops.before)
+    if kept and stopped and not state.cancel_requested and state.finishing is None:
         world.fail(f"{key.name} is paused and keeps the slots of {kept}")
     window = engine.memory.pools._window._steps.get(key, {})
     active = {name for name, step in state.steps.items() if is_attempt(step)}
@@ -262,7 +264,7 @@ class _Checked:
 
     def _in_order(self) -> None:
         """Folds event by event: rules.py, no timer is late, one report counts."""
-        run = Rules(self.definition, self.fail, self._look)
+        run = DebuggedRules(self.definition, self.fail, self._look)
         timers: dict[str, float] = {}
         over: set[str] = set()  # the fold may hold their facts back until the next decision
         chain: tuple[str, ...] = ()  # of the newest decision

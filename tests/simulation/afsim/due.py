@@ -12,7 +12,8 @@ def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
     at_end = state.finishing is not None
     if state.status.terminal or state.finally_over or (at_end and state.cancel_forced):
         return []
-    if not at_end and (state.cancel_requested or state.ending is not None):
+    stopped = state.stops is not None and state.stops.before and not state.pause_requested
+    if not at_end and (state.cancel_requested or state.ending is not None or stopped):
         return []
     if not at_end and state.pause_requested:
         asked_for = f"pause_end:{state.paused_until}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from afsim import (
+    mutations_breakpoints,
     mutations_chains,
     mutations_failures,
     mutations_items,
@@ -230,6 +231,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         skip_unordered, heartbeats_unheeded, holes_unheeded,
         *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
         *mutations_run_lanes.ALL, *mutations_items.ALL, *mutations_locks.ALL, *mutations_pauses.ALL,
+        *mutations_breakpoints.ALL,
     )
 }  # fmt: skip
 

@@ -168,7 +168,7 @@ class Rules(RunFold):
         elif (
             state.pause_requested
             and not (state.deadline_passed or deadline or (timer and event.kind == "pause"))  # type: ignore[attr-defined]
-            and not isinstance(event, ev.RunStarted | ev.RunPaused)
+            and not isinstance(event, ev.RunStarted | ev.RunPaused | ev.RunBreakpointsSet)
             and not _gives_back(event)
         ):
             self.fail(f"{name} while the run is paused")

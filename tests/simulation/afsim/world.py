@@ -16,6 +16,7 @@ from typing import Any
 import agentflow_scheduler.app
 import agentflow_worker.app
 from afsim import checker, detached, finals, joins, locks, maps, rich, run_lanes, sends, timeouts, workload
+from afsim.breakpoints import Debugger
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -61,6 +62,7 @@ class World:
         self.runs: dict[EntityKey, None] = {}  # all that were submitted, by anybody
         self.others: dict[EntityKey, None] = {}  # lanes and schedules
         self.people = People(self)
+        self.debugger = Debugger(self)
         self.server.on_append = self._on_append  # type: ignore[attr-defined]
         self.violations: list[str] = []
         self.probes = 0
@@ -155,6 +157,7 @@ class World:
                 self.others.setdefault(key)
         if not self.plain:
             self.people.read(message)
+        self.debugger.read(message)
 
     def submit(self, key: EntityKey, definition: dict[str, Any], **more: Any) -> None:
         event = ev.RunSubmitted(
@@ -167,7 +170,8 @@ class World:
     def _submit_plain(self, index: int) -> None:
         found = parse_dict(twisted(workload.definition(self.rng), 0.05))
         key = subjects.key_of("o", f"run_{index}")
-        self.submit(key, found.canonical(), deadline_ms=self.rng.choice([None, None, 2_000, 15_000]))
+        deadline_ms = self.rng.choice([None, None, 2_000, 15_000])
+        self.submit(key, found.canonical(), deadline_ms=deadline_ms, **self.debugger.fields(key, found))
         if self.rng.random() < 0.25:
             cancel = ev.RunCancelRequested(org="o", run=key.name, ts=self.server.now_ms(), reason="enough")
             after = self.rng.choice([0.0, 0.01, 0.5, 5.0, 30.0])
@@ -182,6 +186,7 @@ class World:
         self.submit(
             key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),
             definitions=run_lanes.children(self.seed, rich.CHILDREN), priority=self.rng.choice([0, 0, 1]),
+            **self.debugger.fields(key, found),
         )  # fmt: skip
         self.people.bother(key)
 

@@ -61,7 +61,7 @@ def follow(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
         else:
             note(clean(line(item, view.submitted_ms)))
             if command := answer(run_id, item):
-                note(f"            answer it with: {command}")
+                note(f"            {'go on' if item.type == 'run.stopped' else 'answer it'} with: {command}")
     return view
 
 
@@ -110,6 +110,7 @@ def _picture(view: RunView, now_ms: int, width: int) -> Any:
     if not view.ended:
         parts.extend(_tail(step, width) for step in view.steps.values() if step.status == "running" and step.tail)
         asked = [step.answer for step in view.steps.values() if step.answer and step.status == "waiting"]
+        asked += [view.answer] if view.answer else []
         parts.extend(Text(f"  {clean(command)}", overflow="ignore", no_wrap=True) for command in asked)
     if view.error and all(step.detail != view.error for step in shown):
         parts.append(Text(clean(view.error), style="red"))

@@ -44,6 +44,7 @@ class RunView:
     submitted_ms: int = 0
     ended_ms: int = 0
     error: str = ""
+    answer: str = ""  # the command that lets it go on from a breakpoint
     continued_as: str = ""  # the run that goes on in its place
     redactions: dict[str, int] = field(default_factory=dict)
     steps: dict[str, StepView] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class RunView:
             self.workflow = str(body.get("workflow") or "")
             for node in ((body.get("definition") or {}).get("dag") or {}).get("nodes") or ():
                 self._view(str(node.get("id"))).kind = str(node.get("type", ""))
+        self.answer = answer(self.run_id, event)
         if event.status.is_final and not self.ended_ms:
             self.ended_ms = event.ts
             self.error = brief(describe_error(body.get("error") or {})) or str(body.get("reason") or "")
@@ -184,7 +186,9 @@ _DETAILS: Final[Mapping[str, Callable[[Body], str]]] = {
 
 
 def answer(run_id: str, event: Any) -> str:
-    """Returns the command that answers a step which has begun to wait; empty if no person has to answer it."""
+    """Returns the command that answers a step which waits, or a stop; empty if no person has to answer it."""
+    if event.type == "run.stopped":
+        return f"agentctl workflow continue {run_id}"
     if event.type != "step.waiting":
         return ""
     detail = event.body.get("detail")
@@ -233,6 +237,7 @@ _FACTS: Final[dict[str, Callable[[Body], Iterable[str]]]] = {
     "step.iterated": lambda body: [f"iteration {float(body.get('iteration', 0)):.0f}"],
     "steps.reset": lambda body: [f"{body.get('edge', '')} taken", f"iteration {float(body.get('iteration', 0)):.0f}"],
     "graph.advanced": lambda body: [f"superstep {float(body.get('superstep', 0)):.0f}", _few(body.get("steps"))],
+    "run.stopped": lambda body: [f"before {_few(body.get('steps'))}"],
     "run.waiting": lambda body: [_few(body.get("steps"))],
     "run.queued": lambda body: [f"for a slot of {body.get('lane', '')}"],
     "run.locking": lambda body: [f"for {body['lane']}" if body.get("lane") else ""],

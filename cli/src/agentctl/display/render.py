@@ -86,6 +86,8 @@ def run(item: Run) -> None:
         ("workflow", title(item)),
         ("status", status_text(item.status.value)),
         ("error", error),
+        ("stopped before", ", ".join(item.stopped_before)),
+        ("breakpoints", "every step" if item.step_by_step else ", ".join(item.break_at)),
         ("paused", item.paused_reason),
         ("paused until", when(item.paused_until) if item.paused_until else ""),
         ("waits in", ", ".join(item.waiting_steps[:10])),

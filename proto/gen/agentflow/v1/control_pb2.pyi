@@ -88,6 +88,56 @@ class ResumeRunResponse(_message.Message):
     status: _workflow_pb2.RunStatus
     def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ...) -> None: ...
 
+class BreakRunRequest(_message.Message):
+    __slots__ = ("run_id", "at", "step_by_step", "remove", "reason")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    at: _containers.RepeatedScalarFieldContainer[str]
+    step_by_step: bool
+    remove: bool
+    reason: str
+    def __init__(self, run_id: _Optional[str] = ..., at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ..., remove: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class BreakRunResponse(_message.Message):
+    __slots__ = ("status", "break_at", "step_by_step", "pending")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BREAK_AT_FIELD_NUMBER: _ClassVar[int]
+    STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    status: _workflow_pb2.RunStatus
+    break_at: _containers.RepeatedScalarFieldContainer[str]
+    step_by_step: bool
+    pending: bool
+    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ..., pending: _Optional[bool] = ...) -> None: ...
+
+class ContinueRunRequest(_message.Message):
+    __slots__ = ("run_id", "step_by_step", "to", "reason")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    step_by_step: bool
+    to: str
+    reason: str
+    def __init__(self, run_id: _Optional[str] = ..., step_by_step: _Optional[bool] = ..., to: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ContinueRunResponse(_message.Message):
+    __slots__ = ("status", "steps", "stopped_before", "pending")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    status: _workflow_pb2.RunStatus
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    stopped_before: _containers.RepeatedScalarFieldContainer[str]
+    pending: bool
+    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., steps: _Optional[_Iterable[str]] = ..., stopped_before: _Optional[_Iterable[str]] = ..., pending: _Optional[bool] = ...) -> None: ...
+
 class SignalRunRequest(_message.Message):
     __slots__ = ("run_id", "name", "payload", "signal_id")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

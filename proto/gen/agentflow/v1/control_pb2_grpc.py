@@ -44,6 +44,16 @@ class RunControlServiceStub:
                 request_serializer=agentflow_dot_v1_dot_control__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_control__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
+        self.BreakRun = channel.unary_unary(
+                '/agentflow.v1.RunControlService/BreakRun',
+                request_serializer=agentflow_dot_v1_dot_control__pb2.BreakRunRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_control__pb2.BreakRunResponse.FromString,
+                _registered_method=True)
+        self.ContinueRun = channel.unary_unary(
+                '/agentflow.v1.RunControlService/ContinueRun',
+                request_serializer=agentflow_dot_v1_dot_control__pb2.ContinueRunRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_control__pb2.ContinueRunResponse.FromString,
+                _registered_method=True)
         self.SignalRun = channel.unary_unary(
                 '/agentflow.v1.RunControlService/SignalRun',
                 request_serializer=agentflow_dot_v1_dot_control__pb2.SignalRunRequest.SerializeToString,
@@ -108,6 +118,20 @@ class RunControlServiceServicer:
 
     def ResumeRun(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BreakRun(self, request, context):
+        """Sets breakpoints of a run that has not ended, or removes some. A step that has begun is not stopped any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ContinueRun(self, request, context):
+        """Lets a run go on that is stopped before a breakpoint.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -193,6 +217,16 @@ def add_RunControlServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=agentflow_dot_v1_dot_control__pb2.ResumeRunRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_control__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'BreakRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.BreakRun,
+                    request_deserializer=agentflow_dot_v1_dot_control__pb2.BreakRunRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_control__pb2.BreakRunResponse.SerializeToString,
+            ),
+            'ContinueRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ContinueRun,
+                    request_deserializer=agentflow_dot_v1_dot_control__pb2.ContinueRunRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_control__pb2.ContinueRunResponse.SerializeToString,
             ),
             'SignalRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalRun,
@@ -299,6 +333,60 @@ class RunControlService:
             '/agentflow.v1.RunControlService/ResumeRun',
             agentflow_dot_v1_dot_control__pb2.ResumeRunRequest.SerializeToString,
             agentflow_dot_v1_dot_control__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BreakRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.RunControlService/BreakRun',
+            agentflow_dot_v1_dot_control__pb2.BreakRunRequest.SerializeToString,
+            agentflow_dot_v1_dot_control__pb2.BreakRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ContinueRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.RunControlService/ContinueRun',
+            agentflow_dot_v1_dot_control__pb2.ContinueRunRequest.SerializeToString,
+            agentflow_dot_v1_dot_control__pb2.ContinueRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -125,7 +125,7 @@ class ValidateWorkflowResponse(_message.Message):
     def __init__(self, valid: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., name: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[int] = ..., warnings: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
 
 class SubmitWorkflowRequest(_message.Message):
-    __slots__ = ("workflow", "definition_text", "definition", "inputs", "budget_cents", "tags", "idempotency_key", "priority", "deadline_ms", "unregistered")
+    __slots__ = ("workflow", "definition_text", "definition", "inputs", "budget_cents", "tags", "idempotency_key", "priority", "deadline_ms", "unregistered", "break_at", "step_by_step")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +143,8 @@ class SubmitWorkflowRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
+    BREAK_AT_FIELD_NUMBER: _ClassVar[int]
+    STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     definition_text: str
     definition: _struct_pb2.Struct
@@ -153,7 +155,9 @@ class SubmitWorkflowRequest(_message.Message):
     priority: int
     deadline_ms: int
     unregistered: bool
-    def __init__(self, workflow: _Optional[str] = ..., definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., budget_cents: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., unregistered: _Optional[bool] = ...) -> None: ...
+    break_at: _containers.RepeatedScalarFieldContainer[str]
+    step_by_step: bool
+    def __init__(self, workflow: _Optional[str] = ..., definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., budget_cents: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., unregistered: _Optional[bool] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ...) -> None: ...
 
 class SubmitWorkflowResponse(_message.Message):
     __slots__ = ("run_id", "deduplicated")
@@ -200,7 +204,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids", "unregistered", "state", "superstep", "paused_until")
+    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids", "unregistered", "state", "superstep", "paused_until", "stopped_before", "break_at", "step_by_step")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +251,9 @@ class Run(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     SUPERSTEP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    BREAK_AT_FIELD_NUMBER: _ClassVar[int]
+    STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -279,7 +286,10 @@ class Run(_message.Message):
     state: _struct_pb2.Struct
     superstep: int
     paused_until: int
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ..., unregistered: _Optional[bool] = ..., state: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., superstep: _Optional[int] = ..., paused_until: _Optional[int] = ...) -> None: ...
+    stopped_before: _containers.RepeatedScalarFieldContainer[str]
+    break_at: _containers.RepeatedScalarFieldContainer[str]
+    step_by_step: bool
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ..., unregistered: _Optional[bool] = ..., state: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., superstep: _Optional[int] = ..., paused_until: _Optional[int] = ..., stopped_before: _Optional[_Iterable[str]] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("step", "status", "attempt", "output", "error", "scheduled_at", "started_at", "finished_at", "cost_nano_usd", "provider", "model", "prompt", "type", "skip_reason", "progress", "progress_detail", "lane", "waiting_for", "waiting_until", "waiting_detail", "child_run_id", "seeded", "finish_reason")

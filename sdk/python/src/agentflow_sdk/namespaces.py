@@ -24,6 +24,8 @@ class Workflows(Namespace[TransportT]):
     cancel = method(workflows.cancel)
     pause = method(controls.pause)
     resume = method(controls.resume)
+    set_breakpoints = method(controls.set_breakpoints)
+    continue_run = method(controls.continue_run)
     signal = method(controls.signal)
     approve = method(approval_calls.approve)
     reject = method(approval_calls.reject)

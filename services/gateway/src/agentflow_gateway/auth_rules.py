@@ -25,7 +25,8 @@ _METHODS: Final = {
     """,
     "write": """
         RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow SubmitWorkflows
-        CancelRun PauseRun ResumeRun SignalRun AnswerApproval ResolveOutcome ForkRun RetryRun BatchRuns
+        CancelRun PauseRun ResumeRun BreakRun ContinueRun
+        SignalRun AnswerApproval ResolveOutcome ForkRun RetryRun BatchRuns
         CreateSchedule UpdateSchedule DeleteSchedule PauseSchedule ResumeSchedule TriggerSchedule BackfillSchedule
         GetWebhook RotateWebhook SetCalendar DeleteCalendar CreatePrompt SetPromptLabel
     """,

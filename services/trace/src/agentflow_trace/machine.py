@@ -27,7 +27,7 @@ DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if iss
 ENDED: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 MOVED: Final = {
     "run.started": "running", "run.resumed": "running", "run.compensating": "running", "run.waiting": "waiting",
-    "run.queued": "waiting", "run.paused": "paused", "run.finishing": "running",
+    "run.queued": "waiting", "run.paused": "paused", "run.stopped": "paused", "run.finishing": "running",
 }  # fmt: skip
 RUN_STATUSES: Final = frozenset({"pending", *MOVED.values(), *ENDED.values()})
 _ENDED_BADLY: Final = frozenset({"failed", "retrying", "outcome_unknown"})

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import following, runs, values
-from agentctl.commands.workflow import control, define, derive, importing, versions
+from agentctl.commands.workflow import control, debug, define, derive, importing, versions
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, emit_one, note
 from agentctl.failures import FAILED
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import ByTag, ByWorkflow, Reveal, RevealReason, Watch, flag, option
+from agentctl.options import BreakAt, ByTag, ByWorkflow, Reveal, RevealReason, Watch, flag, option
 from agentctl.runs import RunId
 from agentctl.session import remote
 
@@ -51,6 +51,8 @@ def submit(
     unregistered: Annotated[
         bool, flag("Accept a file whose name and version are registered with other content.", "--unregistered")
     ] = False,
+    break_at: BreakAt = None,
+    step: Annotated[bool, flag("Stop before every step.", "--step")] = False,
     watch_: Watch = False,
     wait: Annotated[bool, flag("Wait silently until the run ends.", "--wait")] = False,
     output: Output = Format.TABLE,
@@ -68,6 +70,8 @@ def submit(
         priority=priority,
         deadline_s=deadline,
         unregistered=unregistered,
+        break_at=break_at or (),
+        step=step,
     )
     if submission.deduplicated:
         note("this idempotency key was used before: nothing new was started")
@@ -164,3 +168,4 @@ def wait(
 
 for _command in (*control.COMMANDS, *derive.COMMANDS, *versions.COMMANDS):
     app.command()(_command)
+debug.add_to(app)

@@ -219,6 +219,20 @@ class RunPaused(Decision, frozen=True, tag="run.paused"):
     until: int = 0  # when the run goes on by itself, as it was asked then; 0: when it is asked to
 
 
+class RunStopped(Decision, frozen=True, tag="run.stopped"):
+    """The run has come to breakpoints. It begins no step until it is asked to continue; steps that run go on."""
+
+    steps: tuple[str, ...]  # that would begin now
+    number: int  # how often the run has stopped, this time included
+
+
+class RunBreakpointsSet(Decision, frozen=True, tag="run.breakpoints_set"):
+    """The breakpoints were changed. A worker that goes on by itself in a chain of steps asks first from now on."""
+
+    at: tuple[str, ...] = ()  # all that are set now
+    every: bool = False
+
+
 class RunResumed(Decision, frozen=True, tag="run.resumed"):
     """The run goes on, after a pause or a wait."""
 

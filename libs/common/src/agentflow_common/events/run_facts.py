@@ -75,6 +75,8 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     lanes_above: tuple[str, ...] = ()  # run lanes whose slots the runs above have: it asks for no other slot of them
     given_lane: LaneAsk | None = None  # the lane that the step or the schedule which starts it gives it
     slots: tuple[str, ...] = ()  # further run lanes whose slots it has from the run that it continues
+    break_at: tuple[str, ...] = ()  # nodes before which it stops, until it is asked to continue
+    break_every: bool = False  # it stops before every node
 
 
 class RunCancelRequested(RequestFact, frozen=True, tag="run.cancel_requested"):
@@ -93,6 +95,22 @@ class RunPauseRequested(RequestFact, frozen=True, tag="run.pause_requested"):
 
 class RunResumeRequested(RequestFact, frozen=True, tag="run.resume_requested"):
     """Steps are offered again."""
+
+
+class RunBreakRequested(RequestFact, frozen=True, tag="run.break_requested"):
+    """Breakpoints of a run are set or removed. A step that has begun is not stopped any more."""
+
+    at: tuple[str, ...] = ()  # nodes
+    every: bool = False  # before every node
+    remove: bool = False  # without nodes and without `every`: all of them
+
+
+class RunContinueRequested(RequestFact, frozen=True, tag="run.continue_requested"):
+    """A run that is stopped before some steps begins these, and goes on to the next breakpoint."""
+
+    stop: int = 0  # the number of the stop, as in `run.stopped`: a second request about it changes nothing
+    every: bool = False  # it stops again before every node that follows
+    to: str = ""  # a node before which it stops once more
 
 
 class SignalReceived(Event, frozen=True, tag="signal.received"):

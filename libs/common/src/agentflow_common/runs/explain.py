@@ -67,16 +67,8 @@ def _summary(state: RunState, around: Surroundings) -> str:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
         left = f"; what still runs is closed {in_time(min(ends), around.now_ms)}" if ends else ""
         return f"the run is being cancelled{left}"
-    if state.pause_requested or state.status is RunStatus.PAUSED:
-        who = f" by {state.paused_by}" if state.paused_by else ""
-        why = f": {state.pause_reason}" if state.pause_reason else ""
-        if state.pause_requested:
-            end = own_end(state.paused_until, around.now_ms)
-            return f"the run is paused{who}{why}{end} (agentctl workflow resume {state.run})"
-    if around.workflow_paused is not None:
-        why = f": {around.workflow_paused}" if around.workflow_paused else ""
-        end = own_end(around.workflow_paused_until, around.now_ms)
-        return f"the workflow {state.workflow} is paused{why}{end} (agentctl workflow resume {state.workflow})"
+    if held_up := _held_up(state, around):
+        return held_up
     if around.schedulers == 0:
         return "no scheduler is running, so nothing is decided"
     deadline = ""
@@ -85,6 +77,32 @@ def _summary(state: RunState, around: Surroundings) -> str:
     elif state.deadline_ms is not None:
         deadline = f"its deadline ends the run {in_time(state.submitted_at + state.deadline_ms, around.now_ms)}"
     return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
+
+
+def _held_up(state: RunState, around: Surroundings) -> str:
+    """Returns what keeps the whole run from going on: a pause or a breakpoint; empty if nothing does."""
+    if state.pause_requested:
+        who = f" by {state.paused_by}" if state.paused_by else ""
+        why = f": {state.pause_reason}" if state.pause_reason else ""
+        end = own_end(state.paused_until, around.now_ms)
+        return f"the run is paused{who}{why}{end} (agentctl workflow resume {state.run})"
+    if state.stops is not None and state.stops.before:
+        return f"the run is {_stopped(state)} (agentctl workflow continue {state.run})"
+    if around.workflow_paused is not None:
+        why = f": {around.workflow_paused}" if around.workflow_paused else ""
+        end = own_end(around.workflow_paused_until, around.now_ms)
+        return f"the workflow {state.workflow} is paused{why}{end} (agentctl workflow resume {state.workflow})"
+    return ""
+
+
+def _stopped(state: RunState) -> str:
+    """Returns where a run is stopped: `stopped before c by a breakpoint`."""
+    stops = state.stops
+    if stops is None:
+        return ""
+    named = ", ".join(stops.before[:PLACES_MAX])
+    more = f" and {len(stops.before) - PLACES_MAX} more" if len(stops.before) > PLACES_MAX else ""
+    return f"stopped before {named}{more} {'as it goes step by step' if stops.every else 'by a breakpoint'}"
 
 
 def _ending(state: RunState, ending: Ending | None, around: Surroundings) -> str:
@@ -103,6 +121,8 @@ def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
     """Returns (kind, text) of what keeps any step from being offered, or None."""
     if state.pause_requested and state.finishing is None:
         return "paused_run", "the run is paused"
+    if state.stops is not None and state.stops.before and state.finishing is None:
+        return "breakpoint", f"the run is {_stopped(state)}"
     if around.workflow_paused is not None:
         return "paused_workflow", f"the workflow {state.workflow} is paused"
     if around.schedulers == 0:

@@ -17,6 +17,7 @@ from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import RunState, StepState
+from agentflow_common.runs.stops import Stops
 
 
 def evolve(state: RunState, event: ev.Event, seq: int) -> None:
@@ -79,6 +80,7 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         given_lane=event.given_lane,
         slots=event.slots,
         lanes_above=event.lanes_above,
+        stops=Stops(event.break_at, event.break_every) if event.break_at or event.break_every else None,
     )
 
 

@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.fold_facts import drop_timers
+from agentflow_common.runs.fold_facts import drop_timers, has_begun
 from agentflow_common.runs.state import (
     Ending,
     Finishing,
@@ -22,6 +22,7 @@ from agentflow_common.runs.state import (
     StepStatus,
     undoing_key,
 )
+from agentflow_common.runs.stops import Stops
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -243,6 +244,18 @@ def _run_resumed(state: RunState, _event: ev.RunResumed) -> None:
     state.status = RunStatus.RUNNING
 
 
+def _run_stopped(state: RunState, event: ev.RunStopped) -> None:
+    state.status = RunStatus.PAUSED
+    stops = state.stops or Stops()
+    passed = tuple(key for key in stops.passed if not has_begun(state, key))
+    state.stops = msgspec.structs.replace(stops, before=event.steps, number=event.number, passed=passed, to="")
+
+
+def _breakpoints_set(state: RunState, _event: ev.RunBreakpointsSet) -> None:
+    if state.stops is not None:
+        state.stops = msgspec.structs.replace(state.stops, asked=False)
+
+
 def _run_cancelling(state: RunState, _event: ev.RunCancelling) -> None:
     state.cancelling = True
 
@@ -305,6 +318,8 @@ DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.RunUnlocked: _run_unlocked,
     ev.RunPaused: _run_paused,
     ev.RunResumed: _run_resumed,
+    ev.RunStopped: _run_stopped,
+    ev.RunBreakpointsSet: _breakpoints_set,
     ev.RunCancelling: _run_cancelling,
     ev.RunCompensating: _run_compensating,
     ev.RunFinishing: _run_finishing,

@@ -9,7 +9,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
-from agentflow_common.runs import timer_ids
+from agentflow_common.runs import stops, timer_ids
 from agentflow_common.runs.state import (
     ACTIVE,
     UNDO,
@@ -68,6 +68,22 @@ def _resume_requested(state: RunState, _event: ev.RunResumeRequested) -> None:
     state.pause_requested = False
     state.pause_reason = state.paused_by = ""
     _pause_until(state, 0)
+
+
+def _break_requested(state: RunState, event: ev.RunBreakRequested) -> None:
+    if not state.status.terminal:
+        state.stops = stops.changed(state.stops, event)
+
+
+def _continue_requested(state: RunState, event: ev.RunContinueRequested) -> None:
+    if not state.status.terminal:
+        state.stops = stops.continued(state.stops, event, lambda key: has_begun(state, key))
+
+
+def has_begun(state: RunState, key: str) -> bool:
+    """True if the step has begun, or was skipped."""
+    step = state.steps.get(key)
+    return step is not None and step.status is not StepStatus.PENDING
 
 
 def _signal(state: RunState, event: ev.SignalReceived) -> None:
@@ -334,6 +350,8 @@ FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.RunCancelRequested: _cancel_requested,
     ev.RunPauseRequested: _pause_requested,
     ev.RunResumeRequested: _resume_requested,
+    ev.RunBreakRequested: _break_requested,
+    ev.RunContinueRequested: _continue_requested,
     ev.SignalReceived: _signal,
     ev.ApprovalGiven: _approval,
     ev.OutcomeResolved: _outcome_resolved,

@@ -13,6 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import LaneAsk, OriginRef, ParentRef, Payload, StepError
 from agentflow_common.log.timers import TimerState
+from agentflow_common.runs.stops import Stops
 
 UNDO: Final = ":undo"
 
@@ -217,6 +218,7 @@ class RunState(msgspec.Struct, omit_defaults=True):
     locks: Locks | None = None  # None: it has not taken any
     finishing: Finishing | None = None  # how it ends: its nodes with `finally: true` run now
     finally_over: bool = False  # these nodes have run as long as they may
+    stops: Stops | None = None  # its breakpoints; None: it was never given one
 
     @property
     def awaits_slot(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
 
 from agentflow.v1 import control_pb2 as pb
@@ -12,7 +12,7 @@ from agentflow_sdk.choices import BatchAction, Status
 from agentflow_sdk.convert.answers import reader
 from agentflow_sdk.convert.json_values import to_struct, to_value
 from agentflow_sdk.convert.requests import enum_name, message, run_status_name
-from agentflow_sdk.models.controls import BatchProgress, Changes, Explanation, Fork, Signalled
+from agentflow_sdk.models.controls import BatchProgress, Breakpoints, Changes, Continued, Explanation, Fork, Signalled
 from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.transport.call import Call, Stream, service
 
@@ -53,10 +53,68 @@ def resume(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Ca
 
     Raises:
         NotFoundError: The org has no such run.
+        FailedPreconditionError: A breakpoint has stopped the run; `continue_run` lets it go on.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
     request = pb.ResumeRunRequest(run_id=run_id_of(run), reason=reason)
     return Call(_METHOD("ResumeRun"), request, reader(RunStatus, "status"), timeout)
+
+
+def set_breakpoints(
+    run: RunRef,
+    at: Iterable[str] = (),
+    *,
+    step: bool = False,
+    remove: bool = False,
+    reason: str = "",
+    timeout: float | None = None,
+) -> Call[Breakpoints]:
+    """Sets breakpoints of a run that has not ended, or removes some. A step that has begun is not stopped any more.
+
+    Args:
+        run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
+        at: Steps of its definition. The run stops before each visit of one.
+        step: True to stop before every step.
+        remove: True to remove these; without any, all breakpoints.
+        reason: Why; the log keeps it.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        All breakpoints that are set now.
+
+    Raises:
+        NotFoundError: The org has no such run.
+        InvalidArgumentError: The run has no such step, or no such breakpoint to remove.
+        FailedPreconditionError: The run has ended.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.BreakRunRequest(run_id=run_id_of(run), at=list(at), step_by_step=step, remove=remove, reason=reason)
+    return Call(_METHOD("BreakRun"), request, reader(Breakpoints), timeout)
+
+
+def continue_run(
+    run: RunRef, *, step: bool = False, to: str = "", reason: str = "", timeout: float | None = None
+) -> Call[Continued]:
+    """Lets a run go on that is stopped before a breakpoint, to the next one.
+
+    Args:
+        run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
+        step: True to stop again before the next step.
+        to: A step before which the run stops again, once. A breakpoint before it stops the run, too.
+        reason: Why; the log keeps it.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The steps that begin now.
+
+    Raises:
+        NotFoundError: The org has no such run.
+        InvalidArgumentError: The run has no step of the name `to`, or `step` is given, too.
+        FailedPreconditionError: The run is not stopped, or has ended.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.ContinueRunRequest(run_id=run_id_of(run), step_by_step=step, to=to, reason=reason)
+    return Call(_METHOD("ContinueRun"), request, reader(Continued), timeout)
 
 
 def signal(

@@ -6,7 +6,7 @@ import random
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Unpack
 
 from agentflow.v1 import workflow_pb2 as pb
@@ -79,6 +79,8 @@ def submit(
     priority: int = 0,
     deadline_s: float | None = None,
     unregistered: bool = False,
+    break_at: Iterable[str] = (),
+    step: bool = False,
     timeout: float | None = None,
 ) -> Call[Submission]:
     """Starts a run and does not wait for it.
@@ -94,6 +96,8 @@ def submit(
         priority: From -100 to 100. Steps of a higher priority go first where steps wait for a slot.
         deadline_s: Seconds for the whole run from now on; None for the definition's own deadline.
         unregistered: Accepts a definition whose name and version are registered with other content. The run is marked.
+        break_at: Steps before which the run stops, until `continue_run` is called.
+        step: True to stop before every step.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
@@ -121,6 +125,8 @@ def submit(
         budget_cents=budget_cents,
         deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
         unregistered=unregistered,
+        break_at=list(break_at),
+        step_by_step=step,
     )
     return Call(_METHOD("SubmitWorkflow"), request, reader(Submission), timeout)
 

@@ -26,6 +26,34 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Breakpoints(Record):
+    """The breakpoints of a run."""
+
+    status: RunStatus
+    """The state of the run."""
+    break_at: tuple[str, ...] = ()
+    """The steps that have a breakpoint."""
+    step_by_step: bool = False
+    """True if the run stops before every step."""
+    pending: bool = False
+    """True if the change is recorded and no scheduler has read it yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continued(Record):
+    """A run that was stopped before some steps and goes on."""
+
+    status: RunStatus
+    """The state that the run continues in, or `paused` if it has come to the next breakpoint at once."""
+    steps: tuple[str, ...] = ()
+    """The steps before which the run was stopped, and that begin now."""
+    stopped_before: tuple[str, ...] = ()
+    """The steps before which it is stopped again."""
+    pending: bool = False
+    """True if the request is recorded and no scheduler has read it yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Signalled(Record):
     """The result of a signal."""
 

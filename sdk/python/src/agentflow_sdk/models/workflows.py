@@ -145,6 +145,12 @@ class Run(Priced):
     """Why the run is paused."""
     paused_until: int = 0
     """When the pause ends by itself, ms since the epoch; 0 if it does not."""
+    stopped_before: tuple[str, ...] = ()
+    """The steps before which a breakpoint has stopped the run; its state is `paused` then."""
+    break_at: tuple[str, ...] = ()
+    """The steps that have a breakpoint."""
+    step_by_step: bool = False
+    """True if the run stops before every step."""
     waiting_steps: tuple[str, ...] = ()
     """The keys of the steps that wait for a time, a signal, an approval or another run."""
     derived_run_ids: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from uuid import uuid4
 
@@ -40,6 +40,37 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
         with self._state.changing():
             run.resume()
         return pb.ResumeRunResponse(status=run.message.status)
+
+    def BreakRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        _refuse_over(run, context)
+        _refuse_unknown(run, request.at, context)
+        with self._state.changing():
+            message, at = run.message, list(request.at)
+            if not request.remove:
+                message.break_at[:] = list(dict.fromkeys([*message.break_at, *at]))
+                message.step_by_step = message.step_by_step or request.step_by_step
+            elif at or request.step_by_step:
+                message.break_at[:] = [name for name in message.break_at if name not in at]
+                message.step_by_step = message.step_by_step and not request.step_by_step
+            else:
+                message.break_at[:], message.step_by_step = [], False
+            return pb.BreakRunResponse(
+                status=message.status, break_at=message.break_at, step_by_step=message.step_by_step
+            )
+
+    def ContinueRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        _refuse_over(run, context)
+        _refuse_unknown(run, [request.to] if request.to else [], context)
+        if not run.message.stopped_before:
+            text = f"run {request.run_id} is not stopped before a breakpoint"
+            refuse(context, CODE.FAILED_PRECONDITION, text, kind="not_stopped")
+        with self._state.changing():
+            steps = run.go_on_from_stop(request.step_by_step, request.to)
+            return pb.ContinueRunResponse(
+                status=run.message.status, steps=steps, stopped_before=run.message.stopped_before
+            )
 
     def SignalRun(self, request: Any, context: Any) -> Reply:
         run = self._state.run(request.run_id, context)
@@ -191,6 +222,12 @@ def _refuse_over(run: FakeRun, context: Any) -> None:
         status = wf.RunStatus.Name(run.message.status).removeprefix("RUN_STATUS_").lower()
         ended = "was cancelled" if status == "cancelled" else f"has {status}"
         refuse(context, CODE.FAILED_PRECONDITION, f"run {run.message.run_id} {ended}", kind="run_over")
+
+
+def _refuse_unknown(run: FakeRun, names: Iterable[str], context: Any) -> None:
+    if unknown := [name for name in names if name not in run.nodes]:
+        text = f"there is no step {unknown[0]!r}; the steps are {', '.join(run.nodes)}"
+        refuse(context, CODE.INVALID_ARGUMENT, text, kind="unknown_step")
 
 
 def _approvals(run: FakeRun, approver: str) -> Iterator[Any]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_sdk.convert.json_values import from_value, to_struct, to_value
+from agentflow_sdk.testing.definitions import leads, on_failure, sources, until
 
 FINAL: Final = (pb.RUN_STATUS_COMPLETED, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_CANCELLED)
-_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _REFERENCE: Final = re.compile(r"([A-Za-z_][\w-]*)\.output((?:\.\w+|\[\d+\])*)\Z")
 
 
@@ -60,10 +58,12 @@ class FakeRun:
         self.answers: dict[str, dict[str, str]] = {}
         self.is_held = is_held
         self._paused = False
+        self._passed: set[str] = set()  # steps that may begin in spite of a breakpoint
+        self._stop_before = ""  # a step before which it stops once
         self._world = world
         nodes = (definition.get("dag") or {}).get("nodes") or [{"id": "only", "type": "tool"}]
         self.nodes: dict[str, dict[str, Any]] = {str(node["id"]): node for node in nodes}
-        self.sources = _sources(definition, self.nodes)
+        self.sources = sources(definition, self.nodes)
         self.steps: dict[str, Any] = {}
         self._event("run.submitted", workflow=message.workflow, version=message.version, definition=definition)
         self._event("run.started", workflow=message.workflow, version=message.version)
@@ -99,6 +99,17 @@ class FakeRun:
             self._event("run.resumed")
             self.go_on()
 
+    def go_on_from_stop(self, step_by_step: bool, to: str) -> list[str]:
+        """Ends a stop before breakpoints, and returns the steps before which it was."""
+        steps = list(self.message.stopped_before)
+        self._passed.update(steps)
+        self._stop_before, self.message.step_by_step = to, step_by_step
+        self.message.stopped_before[:] = []
+        self.message.status = pb.RUN_STATUS_PAUSED if self._paused else pb.RUN_STATUS_RUNNING
+        self._event("run.resumed")
+        self.go_on()
+        return steps
+
     def cancel(self, reason: str) -> None:
         if not self.is_over:
             for name, step in self.steps.items():
@@ -123,7 +134,7 @@ class FakeRun:
 
     def after(self, name: str) -> set[str]:
         """Returns a step and all steps that come after it."""
-        return {other for other in self.nodes if other == name or _leads(self.sources, name, other)}
+        return {other for other in self.nodes if other == name or leads(self.sources, name, other)}
 
     # --- what follows from them ---
 
@@ -131,9 +142,9 @@ class FakeRun:
         """Does everything that can happen now."""
         if 0 < self.message.paused_until <= self._world.now_ms:
             self.resume()
-        while not (self.is_over or self._paused or self.is_held) and self._move():
+        while not (self.is_over or self._paused or self.is_held) and not self._is_stopped() and self._move():
             pass
-        if self.is_over or self._paused:
+        if self.is_over or self._paused or self.message.stopped_before:
             return
         self.message.waiting_steps[:] = list(self.waiting())
         status = pb.RUN_STATUS_WAITING if self.waiting() else pb.RUN_STATUS_RUNNING
@@ -160,6 +171,21 @@ class FakeRun:
             return True
         return False
 
+    def _is_stopped(self) -> bool:
+        """True if the run is stopped before breakpoints. Stops it if it has come to some."""
+        message = self.message
+        if message.stopped_before:
+            return True
+        due = (name for name in self.nodes if name not in self.steps and all(map(self._is_decided, self.sources[name])))
+        named = {*message.break_at, self._stop_before}
+        message.stopped_before[:] = [
+            name for name in due if name not in self._passed and (message.step_by_step or name in named)
+        ]
+        if message.stopped_before:
+            self._stop_before, message.status = "", pb.RUN_STATUS_PAUSED
+            self._event("run.stopped", steps=list(message.stopped_before))
+        return bool(message.stopped_before)
+
     def _is_decided(self, name: str) -> bool:
         step = self.steps.get(name)
         return step is not None and step.status not in (pb.STEP_STATUS_WAITING, pb.STEP_STATUS_RUNNING)
@@ -167,7 +193,7 @@ class FakeRun:
     def is_settled(self, name: str) -> bool:
         """True if a step has completed, or if it has failed and the run goes on without it."""
         status = self.steps[name].status
-        goes_on = status == pb.STEP_STATUS_FAILED and _on_failure(self.nodes[name]) == "continue"
+        goes_on = status == pb.STEP_STATUS_FAILED and on_failure(self.nodes[name]) == "continue"
         return goes_on or status in (pb.STEP_STATUS_COMPLETED, pb.STEP_STATUS_SKIPPED)
 
     def _begin(self, name: str, node: dict[str, Any]) -> None:
@@ -179,7 +205,7 @@ class FakeRun:
         if kind in ("wait", "signal", "approval") and name not in self._world.outputs:
             config = node.get("config") or {}
             step.status, step.waiting_for = pb.STEP_STATUS_WAITING, kind
-            step.waiting_until = _until(kind, config, now)
+            step.waiting_until = until(kind, config, now)
             names = ("signal",) if kind == "signal" else ("message", "approvers", "required")
             step.waiting_detail.CopyFrom(to_struct({n: config[n] for n in names if n in config}, "detail"))
             self._event("step.waiting", name, 1, kind=kind, until=step.waiting_until)
@@ -245,7 +271,7 @@ class FakeRun:
         error = pb.ErrorInfo(type=kind, message=message)
         self.steps[name].error.CopyFrom(error)
         self._close(name, pb.STEP_STATUS_FAILED, "step.failed", error={"type": kind, "message": message})
-        if _on_failure(node) == "fail":
+        if on_failure(node) == "fail":
             self.message.error.CopyFrom(error)
             self._end(pb.RUN_STATUS_FAILED, "run.failed", error={"type": kind, "message": message}, step=name)
 
@@ -308,57 +334,3 @@ class FakeRun:
         )
         message.last_sequence = event.sequence
         self.events.append(pb.WatchRunResponse(event=event))
-
-
-def _on_failure(node: dict[str, Any]) -> str:
-    return str((node.get("policy") or {}).get("on_failure", "fail"))
-
-
-def _sources(definition: dict[str, Any], nodes: dict[str, Any]) -> dict[str, set[str]]:
-    """Returns the nodes that each node waits for: by edges, `depends_on` and references, without edges back."""
-    found: dict[str, set[str]] = {}
-    for name, node in nodes.items():
-        text = json.dumps(node, default=str)
-        named = {other for other in nodes if re.search(rf"\b{re.escape(other)}\.output\b", text)}
-        found[name] = {str(source) for source in node.get("depends_on") or ()} | named
-    for edge in (definition.get("dag") or {}).get("edges") or ():
-        if edge.get("max_iterations") is None and str(edge.get("to")) in found:
-            found[str(edge["to"])].add(str(edge.get("from")))
-    for name in nodes:  # a source that closes a circle is an edge back
-        found[name] = {s for s in found[name] if s in nodes and s != name and not _leads(found, name, s)}
-    return found
-
-
-def _leads(sources: dict[str, set[str]], start: str, end: str) -> bool:
-    """True if `end` waits for `start`, directly or through others."""
-    todo, seen = [end], set()
-    while todo:
-        name = todo.pop()
-        if name == start:
-            return True
-        if name not in seen:
-            seen.add(name)
-            todo.extend(sources.get(name, ()))
-    return False
-
-
-def _until(kind: str, config: dict[str, Any], now: int) -> int:
-    """Returns when a step stops waiting by itself; 0 for never. A time that is not known here (a template) is now."""
-    field = {"wait": "duration", "signal": "timeout_ms", "approval": "expires_ms"}[kind]
-    if kind == "wait" and "until" in config:
-        return _time_ms(config["until"], now)
-    value = config.get(field)
-    if value is None:
-        return now if kind == "wait" else 0
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", str(value))
-    return now + int(value if isinstance(value, int | float) else sum(float(n) * _UNIT_MS[u] for n, u in parts))
-
-
-def _time_ms(value: Any, now: int) -> int:
-    if isinstance(value, int | float):
-        return int(value)
-    try:
-        at = datetime.fromisoformat(str(value))
-    except ValueError:
-        return now
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -177,7 +177,8 @@ class FakeState:
             if run_id in self.runs:
                 return run_id, True
             self.requests[run_id] = request
-            self.begin(run_id, definition, from_struct(request.inputs), dict(request.tags))
+            stops = {"break_at": list(request.break_at), "step_by_step": request.step_by_step}
+            self.begin(run_id, definition, from_struct(request.inputs), dict(request.tags), stops=stops)
         return run_id, False
 
     def begin(
@@ -188,11 +189,13 @@ class FakeState:
         tags: dict[str, str],
         *,
         kept: Mapping[str, Any] | None = None,
+        stops: Mapping[str, Any] | None = None,
         **origin: str,
     ) -> FakeRun:
         """Returns a new run. Call it inside `changing`.
 
-        kept: the steps that keep their results, by id. origin: fields of the run that say where it comes from.
+        kept: the steps that keep their results, by id. stops: its breakpoints, as fields of the run.
+        origin: fields of the run that say where it comes from.
         """
         now = self.now_ms
         message = workflow_pb2.Run(
@@ -206,6 +209,7 @@ class FakeState:
             redactions={"EMAIL_ADDRESS": 2},
             input_tokens=120,
             output_tokens=30,
+            **(stops or {}),
         )
         for name, value in origin.items():
             setattr(message, name, value)

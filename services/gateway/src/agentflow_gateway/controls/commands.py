@@ -20,7 +20,7 @@ from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.controls import approval_rules, fact_results
+from agentflow_gateway.controls import approval_rules, breakpoints, fact_results
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.lookup import ENDED, no_such_run, run_key, status_of
 
@@ -109,9 +109,13 @@ async def pause(call: Call, run_id: str, reason: str, until: int = 0) -> str:
 
 
 async def resume(call: Call, run_id: str, reason: str) -> str:
-    """Asks the scheduler to resume, and returns the status at that moment. A run that is not paused stays as it is."""
+    """Asks the scheduler to resume, and returns the status at that moment. A run that is not paused stays as it is.
+
+    TerminalError for a run that is stopped by a breakpoint alone.
+    """
     limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     state = await run_view.state_of(call, run_id)
+    breakpoints.check_resume(state)
     if not state.status.terminal and state.pause_requested:
         reason = await call.safe_reason(reason, run_id, "input")
         event = ev.RunResumeRequested(**call.header(run_id), reason=reason, by=call.identity.actor)

@@ -14,7 +14,7 @@ from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import EnumNames, message_of, struct_of
 from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.api.pages import Page
-from agentflow_gateway.controls import batch, commands, open_approvals
+from agentflow_gateway.controls import batch, breakpoints, commands, open_approvals
 from agentflow_gateway.definitions import labels, lookup
 from agentflow_gateway.grpc_services.workflow_service import summary
 from agentflow_gateway.operations import controls_bucket
@@ -40,6 +40,23 @@ class RunControlService:
     async def ResumeRun(self, request: Any, call: Call) -> Any:
         before = await commands.resume(call, request.run_id, request.reason)
         return pb.ResumeRunResponse(status=await _settled(call, request.run_id, False, before))
+
+    async def BreakRun(self, request: Any, call: Call) -> Any:
+        changed = await breakpoints.change(
+            call,
+            request.run_id,
+            request.at,
+            step_by_step=request.step_by_step,
+            remove=request.remove,
+            reason=request.reason,
+        )
+        return message_of(pb.BreakRunResponse, changed, status=convert.RUN_STATUS.number(changed.status))
+
+    async def ContinueRun(self, request: Any, call: Call) -> Any:
+        continued = await breakpoints.go_on(
+            call, request.run_id, step_by_step=request.step_by_step, to=request.to, reason=request.reason
+        )
+        return message_of(pb.ContinueRunResponse, continued, status=convert.RUN_STATUS.number(continued.status))
 
     async def SignalRun(self, request: Any, call: Call) -> Any:
         payload = convert.optional(request, "payload")

@@ -12,6 +12,7 @@ from agentflow_common import subjects, telemetry
 from agentflow_common.events import LlmUsage
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
+from agentflow_common.runs.stops import Stops
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of
@@ -107,7 +108,7 @@ def message(view: run_view.RunView) -> Any:
 
 
 def _whole(view: run_view.RunView) -> Any:
-    state = view.state
+    state, stops = view.state, view.state.stops or Stops()
     message = message_of(
         pb.Run,
         state,
@@ -124,6 +125,9 @@ def _whole(view: run_view.RunView) -> Any:
         origin_run_id=state.origin.run if state.origin else "",
         origin_step=state.origin.step if state.origin else "",
         paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
+        stopped_before=stops.before if state.status is RunStatus.PAUSED else (),
+        break_at=stops.at,
+        step_by_step=stops.every,
         paused_until=state.paused_until if state.pause_requested else 0,
         waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
         derived_run_ids=view.derived,

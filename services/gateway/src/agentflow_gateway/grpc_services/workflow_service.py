@@ -75,6 +75,8 @@ class WorkflowService:
             budget_cents=optional(request, "budget_cents"),
             deadline_ms=optional(request, "deadline_ms"),
             unregistered=request.unregistered,
+            break_at=tuple(request.break_at),
+            step_by_step=request.step_by_step,
         )
         inputs = convert.from_struct(request.inputs, "inputs")
         run, deduplicated = await submit.submit(call, _source(request), inputs, submission)

@@ -2,6 +2,7 @@
 
 __all__ = [
     "archive",
+    "breakpoint_rules",
     "compare",
     "explain",
     "forks",

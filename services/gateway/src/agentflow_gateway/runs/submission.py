@@ -31,6 +31,8 @@ class Submission(msgspec.Struct, frozen=True):
     priority: int = 0
     budget_cents: int | None = None
     deadline_ms: int | None = None
+    break_at: tuple[str, ...] = ()  # nodes before which the run stops
+    step_by_step: bool = False  # the run stops before every node
     unregistered: bool = False  # accepts a definition whose name and version are registered with other content
 
 
@@ -97,5 +99,7 @@ def submission_digest(secret: bytes, org: str, source: str, inputs: Any, request
     source: `ref:<name@version>` as the client wrote it, or `def:<digest>`. A version that is registered between two
     submissions by reference changes nothing.
     """
-    scalars = [request.tags, request.priority, request.budget_cents, request.deadline_ms]
+    scalars: list[Any] = [request.tags, request.priority, request.budget_cents, request.deadline_ms]
+    if request.break_at or request.step_by_step:  # without them the digest is that of earlier versions
+        scalars += [request.break_at, request.step_by_step]
     return digests.digest_of(secret, [org, source, inputs, *scalars])

@@ -14,7 +14,7 @@ from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Checked, Source
-from agentflow_gateway.runs import submission
+from agentflow_gateway.runs import breakpoint_rules, submission
 from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.runs.submission import Submission
 from agentflow_gateway.runs.view import ORIGIN_TAG
@@ -55,6 +55,7 @@ async def submit(
         run = ids.new_run_id()
     checked = await definitions.check(call, source, run)
     full = checked.definition.check_inputs(inputs)
+    breakpoint_rules.check_nodes(checked.canonical, request.break_at)
 
     digest = submission.submission_digest(call.deps.secret, call.org, checked.identity, inputs, request)
     if first is not None:
@@ -143,6 +144,8 @@ async def _event(
         submitted_by=call.identity.actor,
         redactions=counts,
         definitions=checked.definitions,
+        break_at=tuple(dict.fromkeys(request.break_at)),
+        break_every=request.step_by_step,
     )
 
 

@@ -40,6 +40,8 @@ _ABOUT_THE_RUN: Final = (
     ev.RunCancelled,
     ev.RunPaused,
     ev.RunResumed,
+    ev.RunStopped,
+    ev.RunBreakpointsSet,
     ev.RunWaiting,
     ev.RunQueued,
     ev.RunLocking,

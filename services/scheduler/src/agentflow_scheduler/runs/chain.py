@@ -55,6 +55,11 @@ def _was_slow(run: Run, key: str) -> bool:
     return step is not None and step.kind in KINDS and 0 < step.started_at < step.finished_at - SLOW_MS
 
 
+def _stops_before(run: Run, name: str) -> bool:
+    stops = run.state.stops
+    return stops is not None and stops.stop_before(name, name)
+
+
 def _following(run: Run, out: RunDecisions, head: PlanNode) -> list[NextStep]:
     found: list[NextStep] = []
     before = {head.id}
@@ -69,6 +74,8 @@ def _following(run: Run, out: RunDecisions, head: PlanNode) -> list[NextStep]:
         if len(ready) != 1:
             break
         following = run.plan.nodes[ready[0]]
+        if _stops_before(run, following.id):
+            break
         step = _next_step(out, following, before) if _follows(head, node, following) else None
         if step is None or (size := size + len(msgspec.json.encode(step))) > BYTES_MAX:
             break

@@ -19,7 +19,7 @@ from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run, is_begun
 from agentflow_scheduler.runs.scope import NeedBlob, fitting, gathered
-from agentflow_scheduler.runs.steps import attempts, locks, subworkflows
+from agentflow_scheduler.runs.steps import attempts, breakpoints, locks, subworkflows
 from agentflow_scheduler.runs.steps.verdict import mistake
 
 IDLE_RUNS_MAX: Final = 1_000
@@ -113,6 +113,7 @@ def finish(run: Run, out: RunDecisions) -> None:
         slots=state.slots,
         given_lane=state.given_lane,
         lanes_above=state.lanes_above,
+        **breakpoints.handed_over(state),
     )
     subworkflows.notify_parent(run, out, Payload(), None)
 

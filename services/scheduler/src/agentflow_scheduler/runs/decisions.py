@@ -40,6 +40,7 @@ class RunDecisions(Decisions):
         self.at = ""  # the step that is being decided, if any: it is blamed for an error of the engine
         self.failure: tuple[StepError, str] | None = None  # the error that the run fails with, and its step
         self.successor = ""  # the `continue_as_new` step by which the run ends
+        self.stopped: dict[str, bool] = {}  # by step that is blocked at a stop: it has a breakpoint itself
         self.end = ""  # the step of an `end` node at which the run ends
         self.items: dict[str, Items] = {}  # by expanded step, see steps/items.py
 

@@ -7,7 +7,8 @@ not over ends the turn:
 2. Ending: a run that is being compensated goes on with that. Nothing else is decided any more.
 3. Cancel: a run that was asked to cancel is closed and compensated, after its grace period.
 4. Deadline: a run that takes too long fails.
-5. Pause: a paused run begins nothing. A timer ends the pause if it was asked for until a time.
+5. Pause: a paused run begins nothing. A timer ends the pause if it was asked for until a time. A run that is stopped
+   before a breakpoint is treated alike, until it is asked to continue.
 6. Slot: a run that takes a slot of a run lane asks for it, and begins no step before it has it. One that is refused
    ends.
 7. Steps: each dirty step is advanced, until none is left. That may make other steps dirty. In between, the back edges
@@ -44,7 +45,7 @@ from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, Step
 from agentflow_scheduler.runs.graphs import supersteps
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
-from agentflow_scheduler.runs.steps import advance, finally_nodes, lane_slots, locks
+from agentflow_scheduler.runs.steps import advance, breakpoints, finally_nodes, lane_slots, locks
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 
@@ -97,7 +98,7 @@ def _decide_steps(run: Run, out: RunDecisions) -> None:
         ending.refuse_run(run, out, state.slot_refused)
     elif state.locks is not None and state.locks.refused is not None:
         ending.fail_run(run, out, state.locks.refused, "")
-    elif state.pause_requested:
+    elif state.pause_requested or breakpoints.is_stopped(state):
         _pause(run, out)
     else:
         if state.status is RunStatus.PAUSED:
@@ -122,6 +123,7 @@ def _start(run: Run, out: RunDecisions) -> None:
 
 def _begin(run: Run, out: RunDecisions) -> None:
     """Advances the steps as soon as the run has the slot of its run lane, if it takes one."""
+    breakpoints.note_changes(out, run.state)
     try:
         admitted = run_slots.admit(run, out)
     except InvalidError as error:
@@ -134,6 +136,7 @@ def _begin(run: Run, out: RunDecisions) -> None:
 def _pause(run: Run, out: RunDecisions) -> None:
     """Gives the slots of keyed lanes back. Running steps go on, and their reports are decided on after the pause."""
     state, until = run.state, run.state.paused_until
+    breakpoints.note_changes(out, state)
     if state.status is not RunStatus.PAUSED:
         out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by, until=until)
     if until and timer_ids.pause_end(until) not in state.timers:
@@ -165,6 +168,8 @@ def _advance(run: Run, out: RunDecisions) -> None:
         ending.fail_run(run, out, *out.failure)
     elif out.end:
         completion.end_early(run, out)
+    elif out.stopped:
+        breakpoints.stop(out, state=run.state)
     elif out.successor:
         continuation.finish(run, out)
     elif run.undecided_count and not waiting and run.ending_searched and not _goes_on(run, out):
@@ -228,13 +233,15 @@ def _advance_steps(run: Run, out: RunDecisions, waiting: dict[str, None]) -> Non
             if waiting or run.lock_waits or not continuation.begin(run, out):
                 break
             continue
-        key = out.at = next(iter(run.dirty))
+        key = out.at = breakpoints.next_key(run)
         del run.dirty[key]
         try:
             advance.advance(run, out, key)
         except NeedBlob as need:
             waiting[key] = None
             out.ask(need.refs)
+        if key in out.stopped:
+            waiting[key] = None
         if out.held and key in run.dirty:
             del run.dirty[key]
             waiting[key] = None

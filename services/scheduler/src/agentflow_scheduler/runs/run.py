@@ -180,7 +180,8 @@ class Run(msgspec.Struct, eq=False):
         state = self.state
         following = state.steps.get(event.begun.step)
         ends = state.cancel_requested or state.deadline_passed or state.ending is not None
-        return following is not None and following.status in ACTIVE and not (ends or state.pause_requested)
+        stops = state.stops is not None and (state.stops.asked or bool(state.stops.before))
+        return following is not None and following.status in ACTIVE and not (ends or state.pause_requested or stops)
 
     def node(self, key: str) -> PlanNode | None:
         """Returns the node of the definition that a step belongs to."""

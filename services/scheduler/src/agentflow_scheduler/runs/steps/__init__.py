@@ -4,4 +4,14 @@ The functions take a StepContext, `at`. They decide about that step and its part
 finally_nodes.py says which steps are left when a run ends, and what their failure means.
 """
 
-__all__ = ["advance", "attempts", "finally_nodes", "lane_slots", "locks", "subworkflows", "time_limits", "verdict"]
+__all__ = [
+    "advance",
+    "attempts",
+    "breakpoints",
+    "finally_nodes",
+    "lane_slots",
+    "locks",
+    "subworkflows",
+    "time_limits",
+    "verdict",
+]

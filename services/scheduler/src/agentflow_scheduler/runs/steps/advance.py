@@ -25,7 +25,7 @@ from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import skip_reason
 from agentflow_scheduler.runs.run import Run, is_begun, is_undo
-from agentflow_scheduler.runs.steps import attempts, expansion, joins, lane_slots, locks, waits
+from agentflow_scheduler.runs.steps import attempts, breakpoints, expansion, joins, lane_slots, locks, waits
 from agentflow_scheduler.runs.steps.time_limits import await_heartbeat, set_missing_timers, watch_heartbeat
 from agentflow_scheduler.runs.steps.verdict import mistake
 
@@ -83,9 +83,13 @@ def _begin(at: StepContext) -> None:
             reason = joins.skip_reason(at)
         else:
             reason = skip_reason(at.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
+        if at.key in at.out.stopped:
+            return  # a join, which has not closed the others yet
         if reason:
             at.emit(ev.StepSkipped, reason=reason)
             at.run.mark_final(at.key)
+        elif breakpoints.hold(at):
+            pass  # it begins once the run continues
         elif at.node.kind == "continue_as_new":
             at.run.continuations[at.key] = None
         elif not locks.admit(at):

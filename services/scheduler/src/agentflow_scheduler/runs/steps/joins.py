@@ -17,7 +17,7 @@ from agentflow_common.runs.state import OPEN, StepStatus
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.plan import condition_reason, is_taken
 from agentflow_scheduler.runs.run import is_begun
-from agentflow_scheduler.runs.steps import attempts, expansion
+from agentflow_scheduler.runs.steps import attempts, breakpoints, expansion
 
 
 def is_due(at: StepContext) -> bool:
@@ -40,12 +40,16 @@ def _completed(at: StepContext) -> int:
 
 
 def skip_reason(at: StepContext) -> str:
-    """Closes the losers. Returns why the join is skipped, or the empty string. Raises InvalidError, NeedBlob."""
+    """Returns why the join is skipped, or the empty string. Closes the losers, unless the run stops here.
+
+    Raises InvalidError, NeedBlob.
+    """
     count, need = _completed(at), at.node.need
     if count < need:
         return f"{need} of the {len(at.node.sources)} nodes before it had to complete, {count} did"
     reason = condition_reason(at.out.scope, at.node)
-    _close_losers(at)
+    if not breakpoints.hold(at, is_skipped=bool(reason)):
+        _close_losers(at)
     return reason
 
 
