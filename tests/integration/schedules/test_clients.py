@@ -124,11 +124,16 @@ async def test_agentctl(cli: AgentCtlInThread, tmp_path: Path) -> None:
         "text={{schedule.time}}",
         "--set",
         "trigger.webhook=true",
+        "--run-lane",
+        "reports",
+        "--set",
+        "run_lane.limit=2",
     ]
     by_flags = await cli.json("create", "by_flags", *flags, "--overlap", "cancel")
     assert by_flags["spec"] == {
         "name": "by_flags", "workflow": "report", "cron": ["@every 90s"], "overlap": "cancel",
         "inputs": {"text": "{{schedule.time}}"}, "trigger": {"webhook": True},
+        "run_lane": {"key": "reports", "limit": 2},
     }  # fmt: skip
     assert [item["name"] for item in await cli.json("list")] == ["by_flags", "from_file"]
     table = (await cli("list")).stdout

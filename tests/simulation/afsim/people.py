@@ -166,7 +166,7 @@ class People:
                 return
             self.world.submit(
                 child, rich.CHILDREN["child"], parent=ev.ParentRef(fired.run, "", fired.number),
-                origin=ev.OriginRef(fired.run, "schedule"),
+                origin=ev.OriginRef(fired.run, "schedule"), given_lane=run_lanes.of_schedule(self.world.seed),
             )  # fmt: skip
         if fired.child not in self._started:
             self._started.add(fired.child)

@@ -65,6 +65,13 @@ def children(seed: int, known: dict[str, dict[str, Any]]) -> dict[str, dict[str,
     return {name: {**raw, "run_lane": lane} if name in ("child", "again") else raw for name, raw in known.items()}
 
 
+def of_schedule(seed: int) -> ev.LaneAsk | None:
+    """Returns the lane that a schedule gives its runs."""
+    if not _gives(seed):
+        return None
+    return ev.LaneAsk("run:o:given", GIVEN["run:o:given"], None, _POLICIES[seed % len(_POLICIES)])
+
+
 def _gives(seed: int) -> bool:
     return seed % 16 == 11
 

@@ -38,6 +38,7 @@ Inputs = Annotated[
     typer.Option("--input", "-i", metavar="KEY=VALUE", help="May use {{schedule.time}} or {{trigger.payload.x}}."),
 ]
 Overlap = Annotated[str, option("While a run goes on: skip, buffer_one, buffer_all, cancel or allow.")]
+RunLane = Annotated[str, option("The key of a run lane; more with --set run_lane.limit=2.", "--run-lane")]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any other field: --set jitter=30s --set trigger.webhook=true"),
@@ -95,11 +96,15 @@ def create(
     tz: Zone = "",
     input_: Inputs = None,
     overlap: Overlap = "",
+    run_lane: RunLane = "",
     set_: Sets = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Create a schedule from a file or from flags."""
-    flags = {"name": name, "workflow": workflow, "cron": cron, "time_zone": tz, "overlap": overlap}
+    flags: dict[str, Any] = {
+        "name": name, "workflow": workflow, "cron": cron, "time_zone": tz, "overlap": overlap,
+        "run_lane": {"key": run_lane} if run_lane else None,
+    }  # fmt: skip
     result = client.schedules.create(_spec(file, flags, input_, set_))
     emit(result.schedule.to_dict(), output, lambda: _fields(result.schedule))
     if not result.changed:

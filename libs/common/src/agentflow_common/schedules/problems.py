@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agentflow_common import hints
+from agentflow_common.definition.checks.lanes import LANE_FIXES
 from agentflow_common.definition.nodes.base import PATTERN_WORDS
 from agentflow_common.errors import Problem
 from agentflow_common.places import Lines, Place, with_line
@@ -53,11 +54,14 @@ def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]
     elif item["type"] == "missing":
         message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
     elif item["type"] == "string_pattern_mismatch":
-        message, fix = f"{item['input']!r} is not valid here", PATTERN_WORDS[item["ctx"]["pattern"]]
+        words = PATTERN_WORDS.get(item["ctx"]["pattern"]) or LANE_FIXES[str(path[-1])]
+        message, fix = f"{item['input']!r} is not valid here", words
     elif item["type"] == "literal_error":
         message = f"{message}, got {item['input']!r}"[:200]
         otherwise = "or a range, mon-fri" if "weekdays" in path else hints.meant(item)
-        fix = _ELSEWHERE.get(str(item["input"]).lower(), otherwise)
+        fix = _ELSEWHERE.get(str(item["input"]).lower(), otherwise) if "overlap" in path else otherwise
+    elif item["type"] == "model_type" and path == ("run_lane",):
+        message, fix = f"got {item['input']!r}"[:100], "write a key, or a mapping, for example {key: reports, limit: 2}"
     elif item["type"] in _SHAPES:
         message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
     elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import tzinfo
 from functools import partial
 from typing import Any, Final, Literal
@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
+from agentflow_common.definition.nodes.run_lane import RunLane, RunLaneField
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.json_values import kind_of
@@ -38,6 +39,7 @@ from agentflow_common.schedules.field_types import (
 )
 from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.problems import explained, place_of
+from agentflow_common.schedules.run_lanes import lane_findings
 
 BUFFER_MAX: Final = 1_000
 SPEC_BYTES_MAX: Final = 60_000  # a spec is part of events, so it stays below the limit of inline values
@@ -127,6 +129,13 @@ class Spec(sources.Model):
     buffer_max: int = Field(100, ge=1, le=BUFFER_MAX)
     """With `overlap: buffer_all`: how many fires may wait."""
 
+    run_lane: RunLaneField = Field(
+        None, examples=["reports", {"key": "{{trigger.payload.customer}}", "limit": 2, "policy": "queue"}]
+    )
+    """A keyed lane that each run takes a slot of before its first step, beside the one of its workflow. The
+    key may use `schedule` and `trigger`.
+    """
+
     catchup_window_ms: CatchUp = Field(
         3_600_000,
         ge=1_000,
@@ -185,6 +194,7 @@ _FIELDS: Final = {
     "": list(Spec.model_fields),
     "trigger": list(Trigger.model_fields),
     "trigger.files": list(sources.Files.model_fields),
+    "run_lane": list(RunLane.model_fields),
 }
 
 
@@ -257,13 +267,20 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
         attempt(("overlap",), partial(sources.check_overlap, spec.overlap))
     if spec.trigger.files is not None:
         attempt(("trigger", "files", "pattern"), partial(sources.check_pattern, spec.trigger.files.pattern))
-    for path, text in texts(spec.inputs, ("inputs",)):
-        if expressions.is_template(text):
-            attempt(path, partial(_check_template, text))
+    found += [Problem(place_of(path, lines), message, fix) for path, message, fix in lane_findings(spec.run_lane)]
+    for path, text in _templates(spec):
+        attempt(path, partial(_check_template, text))
     if (size := len(msgspec.json.encode(spec.canonical()))) > SPEC_BYTES_MAX:
         fix = "move data into files or buckets, and holidays into calendars"
         found.append(Problem("schedule", f"{size:,} bytes as JSON, the limit is {SPEC_BYTES_MAX:,}", fix))
     return found
+
+
+def _templates(spec: Spec) -> Iterator[tuple[Place, str]]:
+    key = None if spec.run_lane is None else spec.run_lane.key
+    for path, text in texts({"inputs": spec.inputs, "run_lane": {"key": key}}, ()):
+        if expressions.is_template(text):
+            yield path, text
 
 
 def _check_source(text: str, tz: tzinfo) -> None:
@@ -293,7 +310,8 @@ def _check_template(text: str) -> None:
     unknown = expressions.template(text).variables - TEMPLATE_NAMES
     if unknown:
         raise ValueError(
-            f"{', '.join(sorted(unknown))} is not known here: inputs may speak of `schedule` and `trigger`"
+            f"{', '.join(sorted(unknown))} is not known here: "
+            "inputs and the key of `run_lane` may speak of `schedule` and `trigger`"
         )
     for name, field in sorted(expressions.template(text).fields):
         if field not in TEMPLATE_FIELDS[name] and not hasattr(dict, field):

@@ -29,6 +29,7 @@ class Fired(msgspec.Struct, frozen=True):
     run: str
     parent: ev.ParentRef  # the schedule, to which the run reports its end
     origin: ev.OriginRef
+    lane: ev.LaneAsk | None = None  # the run lane that the schedule gives it
 
 
 async def submit(
@@ -71,7 +72,7 @@ async def submit(
     event = await _event(call, run, checked, full, request)
     event = msgspec.structs.replace(event, digest=digest, tags=event.tags | marks)
     if fired is not None:
-        event = msgspec.structs.replace(event, parent=fired.parent, origin=fired.origin)
+        event = msgspec.structs.replace(event, parent=fired.parent, origin=fired.origin, given_lane=fired.lane)
     return await begin(call, event)
 
 

@@ -17,6 +17,7 @@ from agentflow_common.errors import AgentFlowError, AlreadyExistsError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.run_lanes import asked_lane
 from agentflow_common.schedules.spec import Spec
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call import Call
@@ -86,24 +87,28 @@ class Firing(Follower):
         with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
             call = self._call(event, span.traceparent)
             spec = schedule_spec.trusted(event.spec)
-            inputs, tags = await _inputs(call, event, spec)
+            payload = await call.deps.blobs.unpack(event.payload)
+            names = variables(event, spec, payload)
+            lane = asked_lane(spec.run_lane, event.org, names)
+            inputs, tags = await _inputs(call, event, spec, names)
             submission = Submission(
                 tags={**tags, "schedule": event.name},
                 priority=spec.priority,
                 budget_cents=spec.budget_cents,
                 deadline_ms=spec.deadline_ms,
             )
-            fired = submit.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
+            fired = submit.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"), lane)
             await submit.submit(call, Source(ref=spec.workflow), inputs, submission, fired=fired)
 
 
-async def _inputs(call: Call, event: ev.ScheduleFired, spec: Spec) -> tuple[dict[str, Any], dict[str, str]]:
+async def _inputs(
+    call: Call, event: ev.ScheduleFired, spec: Spec, names: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Returns (inputs, tags) of the run, with templates filled in.
 
     Tokens of the schedule's vault are turned back into values, which become the run's own tokens when it is submitted.
     """
-    payload = await call.deps.blobs.unpack(event.payload)
-    inputs = schedule_spec.render(spec.inputs, variables(event, spec, payload))
+    inputs = schedule_spec.render(spec.inputs, names)
     if not screening.contains_token([inputs, spec.tags]):
         return inputs, spec.tags
     request = rpc.RestoreRequest(
