@@ -216,6 +216,7 @@ KINDS: Final = {
         "answered_already": ("The person has answered differently before.", "Nothing; the first answer counts."),
         "outcome_known": ("The outcome of the step is known.", "Nothing."),
         "outcome_not_asked": ("The step waits for no answer.", "Set `on_unknown: ask`, or fork the run."),
+        "unchangeable_value": ("The value can't be changed during a stop.", "The message says what can."),
         "not_stopped": ("No breakpoint has stopped the run.", "See `agentctl workflow why`."),
         "not_paused": ("A breakpoint has stopped the run, and no pause.", "Use `agentctl workflow continue`."),
         "not_failed": ("Only a failed or cancelled run is retried.", "Fork the run instead."),

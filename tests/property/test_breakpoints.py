@@ -42,13 +42,23 @@ class DebuggedWorld(World):
         if stopped and self.random.random() < 0.5:
             key, stops = self.random.choice(stopped)
             how = {"every": self.random.random() < 0.2, "to": self.random.choice(["", *self.names])}
+            outputs = self.changed_outputs(key) if self.random.random() < 0.5 else {}
+            asked = ev.RunContinueRequested(**self.base(key), stop=stops.number, outputs=outputs, **how)
             for _ in range(1 + (self.random.random() < 0.2)):
-                self.fact(key, ev.RunContinueRequested(**self.base(key), stop=stops.number, **how))
+                self.fact(key, asked)
         elif self.random.random() < 0.1:
             at = (self.random.choice(self.names),)
             self.fact(self.key, ev.RunBreakRequested(**self.base(self.key), at=at, remove=self.random.random() < 0.4))
         else:
             super().outside()
+
+    def changed_outputs(self, key: EntityKey) -> dict[str, Payload]:
+        """Other outputs for some of the steps that have completed, while no map takes its items from them."""
+        steps = self.memory[key].state.steps
+        if any(step.width >= 0 and step.status is StepStatus.RUNNING for step in steps.values()):
+            return {}
+        done = [name for name, step in steps.items() if step.status is StepStatus.COMPLETED and step.width < 0]
+        return {name: Payload(value={"n": self.random.randint(0, 9)}) for name in done if self.random.random() < 0.3}
 
 
 class Checked(RunFold):

@@ -89,8 +89,13 @@ async def test_a_run_is_debugged(cli: AgentCtlInThread, tmp_path: Path) -> None:
 
     await until(is_there)
     assert (await cli("workflow", "break", run, "--remove")).stdout == "the run has no breakpoints\n"
-    assert (await cli.json("workflow", "continue", run))["steps"] == ["three"]
+    changed = await cli.json("workflow", "continue", run, "--set", "two.output=40")
+    assert changed["steps"] == ["three"]
     await cli.until_status(run, "completed")
+    assert (await cli.json("workflow", "get", run))["output"] == {"three": 41}
+    assert "changed    two.output by " in (await cli("workflow", "get", run)).stdout
+    wrong = await cli("workflow", "continue", run, "--set", "two.output=[", code=2)
+    assert "--set: not JSON" in wrong.stderr
     assert "before two" in (await cli("workflow", "watch", run)).stderr
     assert "give --at STEP" in (await cli("workflow", "break", run, code=2)).stderr
     refused = await cli("workflow", "continue", run, "--step", "--to", "two", code=2)

@@ -28,6 +28,15 @@ dag:
     - {id: three, type: function, config: {function_name: t.add, inputs: {a: two.output, b: 1}}}
     - {id: last, type: function, finally: true, config: {function_name: t.add, inputs: {a: 1, b: 1}}}
 """
+GRAPH = """\
+name: counted
+graph: {entry_point: one, state: {initial: {n: 0}, schema: {properties: {n: {type: number}}}}}
+dag:
+  nodes:
+    - {id: one, type: function, writes: n, config: {function_name: t.add, inputs: {a: state.n, b: 1}}}
+    - {id: two, type: function, writes: n, config: {function_name: t.add, inputs: {a: state.n, b: 1}}}
+  edges: [{from: one, to: two}]
+"""
 
 
 @pytest.fixture
@@ -42,8 +51,8 @@ def controls(gateway: GatewayUnderTest) -> Any:
     return stub(control_pb2_grpc.RunControlServiceStub, gateway.channel)
 
 
-async def submitted(gateway: GatewayUnderTest, **fields: Any) -> str:
-    request = workflow_pb2.SubmitWorkflowRequest(definition_text=TEXT, **fields)
+async def submitted(gateway: GatewayUnderTest, text: str = TEXT, **fields: Any) -> str:
+    request = workflow_pb2.SubmitWorkflowRequest(definition_text=text, **fields)
     return str((await gateway.workflows.SubmitWorkflow(request, metadata=gateway.auth())).run_id)
 
 
@@ -171,3 +180,50 @@ async def test_a_key_stands_for_one_set_of_breakpoints(gateway: GatewayUnderTest
     run = await submitted(gateway, break_at=["two"], idempotency_key="k")
     assert await submitted(gateway, break_at=["two"], idempotency_key="k") == run
     assert (await refusal(submitted(gateway, idempotency_key="k")))[0] is CODE.ALREADY_EXISTS
+
+
+async def test_values_are_changed_before_the_run_goes_on(served: GatewayUnderTest) -> None:
+    door, auth = controls(served), served.auth()
+    run = await submitted(served, break_at=["two"])
+    await stopped(served, run, "two")
+    request = pb.ContinueRunRequest(run_id=run)
+    request.values["one.output"].number_value = 40
+    await door.ContinueRun(request, metadata=auth)
+    found = await ended(served, run)
+    assert found.output.struct_value["three"] == 42
+    assert {step.step: step.output.number_value for step in found.steps}["one"] == 40
+    assert [(place, who.startswith("env:")) for place, who in found.changed_values.items()] == [("one.output", True)]
+
+
+async def test_the_shared_state_is_changed_and_keeps_to_its_schema(served: GatewayUnderTest) -> None:
+    door, auth = controls(served), served.auth()
+    run = await submitted(served, text=GRAPH, break_at=["two"])
+    await stopped(served, run, "two")
+    request = pb.ContinueRunRequest(run_id=run)
+    request.values["state.n"].string_value = "many"
+    code, _, text = await refusal(door.ContinueRun(request, metadata=auth))
+    assert (code, "n" in text, "many" in text) == (CODE.INVALID_ARGUMENT, True, False)
+    request.values["state.n"].number_value = 40
+    await door.ContinueRun(request, metadata=auth)
+    found = await ended(served, run)
+    assert (found.state["n"], dict(found.changed_values).keys()) == (41, {"state.n"})
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("one", "is not a value that can be changed (write STEP.output or, in a graph, state.KEY)"),
+        ("state.n", "is not a value that can be changed"),
+        ("three.output", "there is no step 'three' that has begun (these have completed: one)"),
+        ("on.output", "there is no step 'on' that has begun (did you mean 'one'?)"),
+    ],
+)
+async def test_what_can_not_be_changed_is_refused(served: GatewayUnderTest, place: str, said: str) -> None:
+    run = await submitted(served, break_at=["two"])
+    await stopped(served, run, "two")
+    request = pb.ContinueRunRequest(run_id=run)
+    request.values[place].number_value = 1
+    code, kind, text = await refusal(controls(served).ContinueRun(request, metadata=served.auth()))
+    assert (code, kind) == (CODE.INVALID_ARGUMENT, "unchangeable_value")
+    assert said in text
+    assert list((await shown(served, run)).stopped_before) == ["two"]

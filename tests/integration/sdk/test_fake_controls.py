@@ -119,7 +119,10 @@ def test_a_run_stops_before_its_breakpoints(server: FakeAgentFlow, client: Clien
     with pytest.raises(InvalidArgumentError, match="no step 'd'"):
         client.workflows.set_breakpoints(run, ["d"])
     assert client.workflows.set_breakpoints(run, remove=True).break_at == ()
-    assert client.workflows.continue_run(run).status is RunStatus.COMPLETED
+    changed = client.workflows.continue_run(run, values={"a.output": {"n": 7}})
+    assert changed.status is RunStatus.COMPLETED
+    assert client.workflows.get(run).step("a").output == {"n": 7}
+    assert client.workflows.get(run).changed_values == {"a.output": "tester"}
     with pytest.raises(FailedPreconditionError, match="has completed"):
         client.workflows.continue_run(run)
     stepping = client.workflows.submit(flow, step=True)

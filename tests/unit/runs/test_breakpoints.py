@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
+from agentflow_common.events import Payload
 from agentflow_common.runs.explain import Surroundings, explain
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runs.stops import Stops
@@ -332,3 +333,53 @@ def test_why_says_where_the_run_is_stopped_and_how_it_goes_on() -> None:
     assert explain(run.state, run.definition, Surroundings(1)).summary == (
         "the run is stopped before a as it goes step by step (agentctl workflow continue r)"
     )
+
+
+# --- changed values ---
+
+
+def test_what_follows_reads_the_changed_output_and_what_has_begun_keeps_the_old_one() -> None:
+    reads = {"n": "a.output.n"}
+    nodes = [function("a"), function("b", reads), function("c", reads), function("d", reads)]
+    run = drive(workflow(*nodes, edges=edges("a b", "a c", "c d")), "d").completes("a", {"n": 1}).completes("c")
+    assert (run.inputs("b"), run.inputs("c"), stops(run)) == ({"n": 1}, {"n": 1}, [("d",)])
+    goes_on(run, outputs={"a": Payload(value={"n": 7})})
+    assert (run.inputs("d"), run.inputs("b")) == ({"n": 7}, {"n": 1})
+    assert run.state.stops == Stops(at=("d",), number=1, passed=("d",), changed={"a.output": "ana"})
+    run.completes("b").completes("d").check_log()
+    assert run.status is RunStatus.COMPLETED
+
+
+def test_a_changed_output_decides_a_condition_that_was_looked_at_before() -> None:
+    run = drive(in_order(function("a"), function("b", condition="a.output > 1")), "b").completes("a", 2)
+    goes_on(run, outputs={"a": Payload(value=1)})
+    assert (run.statuses["b"], run.status) == ("skipped", RunStatus.COMPLETED)
+    run.check_log()
+
+
+def test_only_a_completed_step_takes_another_output_and_only_at_the_present_stop() -> None:
+    run = drive(workflow(function("a"), function("b"), function("c"), edges=edges("a c")), "c").completes("a", 1)
+    goes_on(run, outputs={"b": Payload(value=5), "a": Payload(value=3)})
+    run.tell(ev.RunContinueRequested, stop=1, outputs={"a": Payload(value=9)})
+    assert (run.state.steps["a"].output, run.state.steps["b"].output) == (Payload(value=3), None)
+    run.check_log()
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_a_crash_loses_no_changed_value(keep: int) -> None:
+    run = drive(in_order(function("a"), function("b", {"n": "a.output"})), "b").completes("a", 1)
+    goes_on(run, outputs={"a": Payload(value=2)})
+    run.crash(min(keep, len(run.made))).decide()
+    assert run.inputs("b") == {"n": 2}
+    run.check_log()
+
+
+def test_the_shared_state_of_a_graph_is_changed_before_the_superstep() -> None:
+    nodes = [{"name": "a", "function": "f"}, {"name": "b", "function": "f", "args": {"n": "state.n"}}]
+    graph = {"nodes": nodes, "edges": [{"from": "a", "to": "b"}], "entry_point": "a"}
+    run = drive({**graph, "state": {"initial": {"n": 0}, "reducers": {"n": "sum"}}}, "b").completes("a", {"n": 4})
+    goes_on(run, state={"n": Payload(value=40), "new": Payload(value=[1])})
+    assert run.inputs("b") == {"n": 40}
+    run.completes("b", {"n": 2}).check_log()
+    assert run.output == {"n": 42, "new": [1]}
+    assert (run.state.stops or Stops()).changed == {"state.n": "ana", "state.new": "ana"}

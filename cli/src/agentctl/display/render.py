@@ -88,6 +88,7 @@ def run(item: Run) -> None:
         ("error", error),
         ("stopped before", ", ".join(item.stopped_before)),
         ("breakpoints", "every step" if item.step_by_step else ", ".join(item.break_at)),
+        ("changed", ", ".join(f"{place} by {who}" for place, who in sorted(item.changed_values.items()))),
         ("paused", item.paused_reason),
         ("paused until", when(item.paused_until) if item.paused_until else ""),
         ("waits in", ", ".join(item.waiting_steps[:10])),

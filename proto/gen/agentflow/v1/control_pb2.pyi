@@ -115,16 +115,25 @@ class BreakRunResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class ContinueRunRequest(_message.Message):
-    __slots__ = ("run_id", "step_by_step", "to", "reason")
+    __slots__ = ("run_id", "step_by_step", "to", "reason", "values")
+    class ValuesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ...) -> None: ...
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step_by_step: bool
     to: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., step_by_step: _Optional[bool] = ..., to: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    values: _containers.MessageMap[str, _struct_pb2.Value]
+    def __init__(self, run_id: _Optional[str] = ..., step_by_step: _Optional[bool] = ..., to: _Optional[str] = ..., reason: _Optional[str] = ..., values: _Optional[_Mapping[str, _struct_pb2.Value]] = ...) -> None: ...
 
 class ContinueRunResponse(_message.Message):
     __slots__ = ("status", "steps", "stopped_before", "pending")

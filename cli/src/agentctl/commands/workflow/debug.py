@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl import runs
+from agentctl import runs, values
 from agentctl.display.output import Format, Output, emit, note
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
@@ -40,14 +40,20 @@ def continue_(
     run: RunId,
     step: Annotated[bool, flag("Stop again before the next step.", "--step")] = False,
     to: Annotated[str, option("Stop again before this step, once.", metavar="STEP")] = "",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PLACE=JSON", help="Change STEP.output, or state.KEY of a graph; repeatable."),
+    ] = None,
     reason: Reason = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Let a run go on that is stopped before a breakpoint, to the next one."""
     if step and to:
         raise CliError("--step and --to exclude each other", fix="give one of them")
+    pairs = dict(values.split_pair(pair, "--set") for pair in set_ or ())
+    changed = {place: values.json_value(text, "--set", "--set 'STEP.output=[1, 2]'") for place, text in pairs.items()}
     run = runs.find(client, run)
-    found = client.workflows.continue_run(run, step=step, to=to, reason=reason)
+    found = client.workflows.continue_run(run, step=step, to=to, values=changed, reason=reason)
     emit(found.to_dict(), output, lambda: f"run {run} goes on with {', '.join(found.steps)}")
     if found.stopped_before:
         note(f"it is stopped again before {', '.join(found.stopped_before)}")

@@ -111,6 +111,8 @@ class RunContinueRequested(RequestFact, frozen=True, tag="run.continue_requested
     stop: int = 0  # the number of the stop, as in `run.stopped`: a second request about it changes nothing
     every: bool = False  # it stops again before every node that follows
     to: str = ""  # a node before which it stops once more
+    outputs: dict[str, Payload] = {}  # by step that has completed: its output from now on
+    state: dict[str, Payload] = {}  # by key of the shared state of a graph: its value from now on
 
 
 class SignalReceived(Event, frozen=True, tag="signal.received"):

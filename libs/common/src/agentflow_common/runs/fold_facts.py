@@ -76,8 +76,16 @@ def _break_requested(state: RunState, event: ev.RunBreakRequested) -> None:
 
 
 def _continue_requested(state: RunState, event: ev.RunContinueRequested) -> None:
-    if not state.status.terminal:
-        state.stops = stops.continued(state.stops, event, lambda key: has_begun(state, key))
+    before = state.stops
+    if state.status.terminal:
+        return
+    state.stops = stops.continued(before, event, lambda key: has_begun(state, key))
+    if state.stops is not before:  # it is about the present stop
+        for key, output in event.outputs.items():
+            step = state.steps.get(key)
+            if step is not None and step.status is StepStatus.COMPLETED:
+                step.output = output
+        state.shared.update(event.state)
 
 
 def has_begun(state: RunState, key: str) -> bool:

@@ -22,6 +22,7 @@ class Stops(msgspec.Struct, frozen=True, omit_defaults=True):
     before: tuple[str, ...] = ()  # the steps before which it is stopped now
     number: int = 0  # how often it has stopped
     passed: tuple[str, ...] = ()  # steps before which it was stopped, and that may begin now
+    changed: dict[str, str] = {}  # by value that was changed during a stop, `a.output` or `state.n`: by whom
     asked: bool = False  # breakpoints were set or removed, and no scheduler has decided anything since
 
     def stop_before(self, key: str, node: str) -> bool:
@@ -46,4 +47,6 @@ def continued(stops: Stops | None, event: ev.RunContinueRequested, begun: Callab
     if stops is None or not stops.before or event.stop != stops.number:
         return stops
     passed = tuple(key for key in (*stops.passed, *stops.before) if not begun(key))
-    return msgspec.structs.replace(stops, before=(), every=event.every, to=event.to, passed=passed)
+    places = [*(f"{key}.output" for key in event.outputs), *(f"state.{key}" for key in event.state)]
+    by = {**stops.changed, **dict.fromkeys(places, event.by)}
+    return msgspec.structs.replace(stops, before=(), every=event.every, to=event.to, passed=passed, changed=by)

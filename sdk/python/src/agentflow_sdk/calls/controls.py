@@ -93,7 +93,13 @@ def set_breakpoints(
 
 
 def continue_run(
-    run: RunRef, *, step: bool = False, to: str = "", reason: str = "", timeout: float | None = None
+    run: RunRef,
+    *,
+    step: bool = False,
+    to: str = "",
+    values: Mapping[str, Any] | None = None,
+    reason: str = "",
+    timeout: float | None = None,
 ) -> Call[Continued]:
     """Lets a run go on that is stopped before a breakpoint, to the next one.
 
@@ -101,6 +107,8 @@ def continue_run(
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
         step: True to stop again before the next step.
         to: A step before which the run stops again, once. A breakpoint before it stops the run, too.
+        values: New values that the following steps read, by place: `STEP.output` of a step that has completed or, in a
+            graph, `state.KEY`.
         reason: Why; the log keeps it.
         timeout: Seconds for the call, retries included; None for the client's default.
 
@@ -109,11 +117,13 @@ def continue_run(
 
     Raises:
         NotFoundError: The org has no such run.
-        InvalidArgumentError: The run has no step of the name `to`, or `step` is given, too.
+        InvalidArgumentError: There is no step `to`, or `step` is given, too. Or a value can't be changed.
         FailedPreconditionError: The run is not stopped, or has ended.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
     request = pb.ContinueRunRequest(run_id=run_id_of(run), step_by_step=step, to=to, reason=reason)
+    for place, value in (values or {}).items():
+        request.values[place].CopyFrom(to_value(value, f"values[{place!r}]"))
     return Call(_METHOD("ContinueRun"), request, reader(Continued), timeout)
 
 

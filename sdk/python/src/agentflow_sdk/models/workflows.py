@@ -151,6 +151,8 @@ class Run(Priced):
     """The steps that have a breakpoint."""
     step_by_step: bool = False
     """True if the run stops before every step."""
+    changed_values: dict[str, str] = field(default_factory=dict)
+    """The values that somebody changed while the run was stopped, `STEP.output` or `state.KEY`, and by whom."""
     waiting_steps: tuple[str, ...] = ()
     """The keys of the steps that wait for a time, a signal, an approval or another run."""
     derived_run_ids: tuple[str, ...] = ()

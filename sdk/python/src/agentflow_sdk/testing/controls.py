@@ -67,6 +67,12 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
             text = f"run {request.run_id} is not stopped before a breakpoint"
             refuse(context, CODE.FAILED_PRECONDITION, text, kind="not_stopped")
         with self._state.changing():
+            for place, value in request.values.items():
+                name = place.removesuffix(".output")
+                if name not in run.steps:
+                    refuse(context, CODE.INVALID_ARGUMENT, f"{place!r} can't be changed", kind="unchangeable_value")
+                run.steps[name].output.CopyFrom(value)
+                run.message.changed_values[place] = PERSON
             steps = run.go_on_from_stop(request.step_by_step, request.to)
             return pb.ContinueRunResponse(
                 status=run.message.status, steps=steps, stopped_before=run.message.stopped_before

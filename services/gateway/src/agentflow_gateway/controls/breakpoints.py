@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,7 +13,8 @@ from agentflow_common.errors import InvalidError, TerminalError
 from agentflow_common.runs.state import RunState
 from agentflow_gateway import limits
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.controls import approval_rules, fact_results
+from agentflow_gateway.controls import approval_rules, changed_values, fact_results
+from agentflow_gateway.controls.payloads import payload_of
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.breakpoint_rules import NAMES_MAX, check_nodes
 
@@ -78,10 +80,13 @@ def _check_set(state: RunState, names: tuple[str, ...], step_by_step: bool, remo
         raise InvalidError.at("step_by_step", f"run {state.run} does not go step by step", "leave it out")
 
 
-async def go_on(call: Call, run_id: str, *, step_by_step: bool, to: str, reason: str) -> Continued:
+async def go_on(
+    call: Call, run_id: str, *, step_by_step: bool, to: str, values: Mapping[str, Any], reason: str
+) -> Continued:
     """Lets a run go on that is stopped before a breakpoint. TerminalError for a run that is not stopped.
 
     step_by_step: it stops again before the next step. to: the step before which it stops again.
+    values: what follows reads these, by `STEP.output` or `state.KEY`.
     """
     limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     state = await run_view.state_of(call, run_id)
@@ -93,11 +98,16 @@ async def go_on(call: Call, run_id: str, *, step_by_step: bool, to: str, reason:
     stops = state.stops
     if stops is None or not stops.before:
         raise TerminalError(f"run {run_id} is not stopped before a breakpoint{_instead(state)}", kind="not_stopped")
+    new = changed_values.changed(state, values)
     event = ev.RunContinueRequested(
         **call.header(run_id),
         stop=stops.number,
         every=step_by_step,
         to=to,
+        outputs={
+            key: await payload_of(call, run_id, new.outputs[key], f"{key}.output", "output") for key in new.outputs
+        },
+        state={key: await payload_of(call, run_id, new.shared[key], f"state.{key}", "output") for key in new.shared},
         by=call.identity.actor,
         reason=await call.safe_reason(reason, run_id, "input"),
     )

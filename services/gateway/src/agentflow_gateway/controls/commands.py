@@ -21,6 +21,7 @@ from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.controls import approval_rules, breakpoints, fact_results
+from agentflow_gateway.controls.payloads import payload_of
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.lookup import ENDED, no_such_run, run_key, status_of
 
@@ -53,14 +54,6 @@ class Signalled(NamedTuple):
     repeated: bool = False  # the run has a signal with this id
     pending: bool = False  # a step waits for it, and the scheduler has not looked at it yet
     run: str = ""  # that has the signal
-
-
-async def _payload(call: Call, run_id: str, value: Any, place: str, purpose: str = "input") -> Payload:
-    """Returns a client's value as events contain it. InvalidError if it is too large or uses the engine's own key."""
-    encoded = msgspec.json.encode(value)
-    limits.check_size(len(encoded), call.deps.settings.inputs_bytes_max, place)
-    limits.check_reserved(encoded, value, place)
-    return await call.deps.blobs.pack(await call.protect(run_id, value, purpose), place)
 
 
 def check_grace(grace_ms: int, force: bool) -> None:
@@ -154,7 +147,7 @@ async def signal(call: Call, run_id: str, name: str, value: Any, signal_id: str)
             return Signalled(state.status.value, repeated=True, run=state.run)
         kept = approval_rules.check_signal(state, name)
         if body is None:
-            body = await _payload(call, run_id, value, "payload")
+            body = await payload_of(call, run_id, value, "payload")
         header, by = call.header(state.run), call.identity.actor
         event = ev.SignalReceived(**header, name=name, payload=body, by=by, id=stored_id)
         fence = None
@@ -211,7 +204,7 @@ async def answer(call: Call, run_id: str, step: str, given: Answer) -> approval_
         decision=given.decision,
         by=by,
         comment=str(await call.protect(run_id, given.comment)),
-        data=Payload() if given.data is None else await _payload(call, run_id, given.data, "data"),
+        data=Payload() if given.data is None else await payload_of(call, run_id, given.data, "data"),
         via=call.identity.actor if given.as_person and given.as_person not in call.identity.names else "",
     )
     digest = ids.digest(msgspec.json.encode([call.org, run_id, step, state.steps[step].attempt, by, given.decision]))
@@ -235,7 +228,7 @@ async def resolve(call: Call, run_id: str, step: str, given: Resolution) -> tupl
     _check_output(step, given)
     output = Payload()
     if given.output is not None:
-        output = await _payload(call, run_id, given.output, "output", "output")
+        output = await payload_of(call, run_id, given.output, "output", "output")
     event = ev.OutcomeResolved(
         **call.header(run_id),
         step=step,

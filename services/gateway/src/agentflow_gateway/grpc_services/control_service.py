@@ -53,8 +53,14 @@ class RunControlService:
         return message_of(pb.BreakRunResponse, changed, status=convert.RUN_STATUS.number(changed.status))
 
     async def ContinueRun(self, request: Any, call: Call) -> Any:
+        values = {place: convert.from_value(value, f"values[{place!r}]") for place, value in request.values.items()}
         continued = await breakpoints.go_on(
-            call, request.run_id, step_by_step=request.step_by_step, to=request.to, reason=request.reason
+            call,
+            request.run_id,
+            step_by_step=request.step_by_step,
+            to=request.to,
+            values=values,
+            reason=request.reason,
         )
         return message_of(pb.ContinueRunResponse, continued, status=convert.RUN_STATUS.number(continued.status))
 

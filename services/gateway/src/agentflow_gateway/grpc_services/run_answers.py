@@ -128,6 +128,7 @@ def _whole(view: run_view.RunView) -> Any:
         stopped_before=stops.before if state.status is RunStatus.PAUSED else (),
         break_at=stops.at,
         step_by_step=stops.every,
+        changed_values=stops.changed,
         paused_until=state.paused_until if state.pause_requested else 0,
         waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
         derived_run_ids=view.derived,
