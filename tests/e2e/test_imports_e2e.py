@@ -107,3 +107,78 @@ def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, engine:
         run = client.workflows.run((tmp_path / "ours.yaml").read_text(), inputs)
     assert run.status.value == "completed", run.error
     assert run.output == output
+
+
+WITH_EXIT = """
+kind: Workflow
+metadata: {name: argo-exit}
+spec:
+  entrypoint: main
+  onExit: leave
+  templates:
+    - name: main
+      steps: [[{name: work, template: print-message, arguments: {parameters: [{name: message, value: done}]}}]]
+    - name: leave
+      steps:
+        - - {name: cheer, template: print-message, when: "{{workflow.status}} == Succeeded",
+             arguments: {parameters: [{name: message, value: "it has {{workflow.status}}"}]}}
+          - {name: cry, template: print-message, when: "{{workflow.status}} != Succeeded",
+             arguments: {parameters: [{name: message, value: oh}]}}
+    - name: print-message
+      inputs: {parameters: [{name: message}]}
+      container: {image: busybox, command: [echo, "{{inputs.parameters.message}}"]}
+"""
+UNDO = """
+{"name": "conductor_undo", "inputParameters": ["reason", "workflowId", "failureStatus", "failureTaskId"],
+ "tasks": [{"name": "print_message", "taskReferenceName": "say", "type": "SIMPLE",
+            "inputParameters": {"message": "${workflow.input.failureTaskId}: ${workflow.input.reason}"}}],
+ "outputParameters": {"said": "${say.output.result}"}}
+"""
+MAIL = """
+{"name": "conductor_mail", "inputParameters": ["to"],
+ "tasks": [{"name": "print_message", "taskReferenceName": "say", "type": "SIMPLE",
+            "inputParameters": {"message": "to ${workflow.input.to}"}}],
+ "outputParameters": {"said": "${say.output.result}"}}
+"""
+FAILS = """
+{"name": "conductor_fails", "failureWorkflow": "conductor_undo", "tasks": [
+  {"name": "start", "taskReferenceName": "mail", "type": "START_WORKFLOW",
+   "inputParameters": {"startWorkflow": {"name": "conductor_mail", "input": {"to": "ann"}}}},
+  {"name": "stop", "taskReferenceName": "stop", "type": "TERMINATE",
+   "inputParameters": {"terminationStatus": "FAILED", "terminationReason": "no more of ${mail.output.workflowId}"}}]}
+"""
+
+
+def imported(platform: Platform, folder: Path, engine: str, text: str) -> str:
+    """Returns the definition that the import writes of one that needs no subworkflows of its own."""
+    (folder / "theirs").write_text(text)
+    ours = folder / "ours.yaml"
+    done = platform.cli("workflow", "import", str(folder / "theirs"), "--from", engine, "--to", str(ours), "--force")
+    assert done.returncode == 0, done.stderr
+    return ours.read_text()
+
+
+def test_an_exit_handler_of_argo_runs_when_the_run_ends(platform: Platform, tmp_path: Path) -> None:
+    text = imported(platform, tmp_path, "argo", WITH_EXIT)
+    with platform.client() as client:
+        run = client.workflows.run(text)
+    steps = {step.step: (step.status.value, (step.output or {}).get("result")) for step in run.steps}
+    assert steps == {
+        "work": ("completed", "done"), "cheer": ("completed", "it has completed"), "cry": ("skipped", None),
+    }  # fmt: skip
+
+
+def test_conductor_starts_a_workflow_beside_it_and_another_one_after_a_failure(
+    platform: Platform, tmp_path: Path
+) -> None:
+    with platform.client() as client:
+        for text in (UNDO, MAIL):
+            client.workflows.register(imported(platform, tmp_path, "conductor", text))
+        submitted = client.workflows.submit(imported(platform, tmp_path, "conductor", FAILS))
+        run = client.workflows.wait(submitted, timeout=60)
+        assert run.status.value == "failed"
+        steps = {step.step: step.output for step in run.steps}
+        mail = client.workflows.wait(steps["mail"]["run"], timeout=60)
+        undo = client.workflows.wait(steps["on_failure_conductor_undo"]["run"], timeout=60)
+    assert mail.output == {"said": "to ann"}
+    assert undo.output == {"said": f"stop: no more of {mail.run_id}"}

@@ -56,6 +56,12 @@ spec:
       inputs: {parameters: [{name: text}]}
       container: {image: alpine, command: [cat]}
     - {name: pause, suspend: {duration: 10s}}
+    - name: tidy
+      steps:
+        - - {name: cheer, template: look, when: "{{workflow.status}} == Succeeded",
+             arguments: {parameters: [{name: text, value: "{{workflow.status}}"}]}}
+          - {name: free, template: free}
+    - {name: free, synchronization: {mutex: {name: disk}}, container: {image: alpine, command: [rm]}}
 """
 
 CONDUCTOR: Final = """\

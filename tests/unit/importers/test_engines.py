@@ -9,24 +9,7 @@ import pytest
 import yaml
 
 from agentctl.importers.convert import convert
-
-
-def imported(engine: str, source: Any) -> tuple[dict[str, Any], list[str]]:
-    """Returns the first definition, and the messages of the remarks."""
-    made = convert(json.dumps(source), engine)
-    assert made.invalid == ()
-    return yaml.safe_load(made.definitions[0].text), [remark.message for remark in made.remarks]
-
-
-def node(made: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(found for found in made["dag"]["nodes"] if found["id"] == name)
-
-
-def argo(*steps: Any, templates: list[Any] | None = None, **spec: Any) -> dict[str, Any]:
-    do = {"name": "do", "inputs": {"parameters": [{"name": "x", "value": "1"}]}, "container": {"image": "i"}}
-    main = {"name": "main", "steps": [list(group) if isinstance(group, tuple) else [group] for group in steps]}
-    return {"kind": "Workflow", "metadata": {"name": "w"}, "spec": {"entrypoint": "main", **spec,
-            "templates": [main, do, *(templates or [])]}}  # fmt: skip
+from tests.support.imports import app, argo, conductor, imported, n8n, node, simple, task_of
 
 
 def test_argo_counts_and_retries() -> None:
@@ -93,14 +76,6 @@ def test_argo_locks_of_a_workflow_are_a_run_lane() -> None:
     assert remarks == ["the container of the image i is not carried over: a step calls a Python function"]
 
 
-def conductor(*tasks: Any, **more: Any) -> dict[str, Any]:
-    return {"name": "w", "tasks": list(tasks), **more}
-
-
-def simple(name: str, **parameters: Any) -> dict[str, Any]:
-    return {"name": name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": parameters}
-
-
 def test_conductor_variables_have_the_value_that_was_set_last() -> None:
     def put(name: str, value: Any) -> dict[str, Any]:
         return {"name": name, "taskReferenceName": name, "type": "SET_VARIABLE", "inputParameters": {"v": value}}
@@ -141,10 +116,6 @@ def test_conductor_code_that_is_not_translated_is_a_function_of_ones_own() -> No
     made, (remark,) = imported("conductor", conductor(task))
     assert node(made, "c")["config"] == {"function_name": "c", "function_args": {"n": "{{n}}"}}
     assert remark.startswith("this JavaScript is not translated: ")
-
-
-def task_of(name: str, kind: str, **parameters: Any) -> dict[str, Any]:
-    return {"name": name, "taskReferenceName": name, "type": kind, "inputParameters": parameters}
 
 
 def test_conductor_polls_are_loops() -> None:
@@ -340,16 +311,6 @@ def test_serverless_jumps() -> None:
     assert node(made, "a")["config"]["function_args"] == {
         "value": {"n": "{{(a.output.n if a.output.n is not none else inputs.n) + 1}}"}
     }
-
-
-def n8n(nodes: list[Any], **connections: Any) -> dict[str, Any]:
-    links = {name: {"main": [[{"node": target} for target in output] for output in outputs]}
-             for name, outputs in connections.items()}  # fmt: skip
-    return {"name": "w", "nodes": nodes, "connections": links}
-
-
-def app(name: str, kind: str, **parameters: Any) -> dict[str, Any]:
-    return {"name": name, "type": f"n8n-nodes-base.{kind}", "parameters": parameters}
 
 
 def test_n8n_errors_have_a_way_of_their_own() -> None:

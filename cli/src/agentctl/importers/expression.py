@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agentflow_common.definition.nodes.calls import OUTCOME
 from agentflow_common.expressions.language import parse_reference
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -233,7 +234,7 @@ def value(expr: Expr) -> Any:  # noqa: PLR0911  (a table of cases)
             return [value(item) for item in items]
         case Joined(parts):
             return "".join(_part(part) for part in parts)
-        case Ref() if parse_reference(text := template(expr)) is not None:
+        case Ref(root) if root != OUTCOME and parse_reference(text := template(expr)) is not None:
             return text
         case _:
             return "{{" + _spaced(template(expr)) + "}}"

@@ -16,6 +16,8 @@ from agentctl.importers.expression import Expr, UntranslatableError, both, condi
 from agentctl.importers.source import Part
 from agentflow_common.definition.checks.names import OF_CONDITIONS, OF_TEMPLATES
 from agentflow_common.definition.model import BUILT_IN
+from agentflow_common.definition.nodes.base import PROMPT_REF
+from agentflow_common.expressions.language import parse_reference
 
 START: Final = "start"
 ITERATIONS: Final = 1_000  # for a loop of an engine that has no bound; the most that a definition allows
@@ -63,6 +65,10 @@ class Flow:
     outputs: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     """Other fields of the definition, such as `deadline_ms`."""
+    taken: frozenset[str] = frozenset()
+    """Ids that its steps may not have."""
+    at_end: Flow | None = None
+    """The steps that run when the run ends."""
     steps: dict[str, Step] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
@@ -75,7 +81,7 @@ class Flow:
             raise part.wrong(f"more than {STEPS_MAX:,} steps", "split the workflow into several")
         base = START if not self.steps else name_of(wanted)
         found, number = base, 1
-        while found in self.steps or found in self.inputs:
+        while found in self.steps or found in self.inputs or (found in self.taken and found != START):
             number += 1
             found = f"{base}_{number}"
         if node is not None and found != wanted and not node.get("name"):
@@ -97,22 +103,34 @@ class Flow:
                 return
         self.links.append(Link(source, target, when, back))
 
+    def ending(self, part: Part) -> Flow:
+        """Returns the flow of the steps that run when the run ends. The other steps must be there already."""
+        self.at_end = Flow(self.name, part, taken=frozenset({*self.steps, *self.inputs}))
+        return self.at_end
+
     def definition(self) -> dict[str, Any]:
         """Returns the definition as plain data."""
+        nodes, edges = self._nodes_and_edges()
+        if self.at_end is not None:
+            last, between = self.at_end._nodes_and_edges()
+            own = name_of(f"end_of_{self.name}")  # instead of `start`, which both may have
+            nodes += [{**node, "id": own if node["id"] == START else node["id"], "finally": True} for node in last]
+            edges += [{**edge, "from": own} if edge["from"] == START else edge for edge in between]
+        data: dict[str, Any] = {"name": name_of(self.name), "version": 1}
+        data |= {"description": self.description} if self.description else {}
+        data |= {"inputs": self.inputs} if self.inputs else {}
+        data |= {"outputs": self.outputs} if self.outputs else {}
+        data |= self.more
+        return {**data, "dag": {"nodes": nodes, **({"edges": edges} if edges else {})}}
+
+    def _nodes_and_edges(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         self._drop_unreachable()
         self._mark_links_back()
         self._join_links_back()
         for step in [step for step in self.steps.values() if step.node is None and step.id != START]:
             self._leave_out(step)
         self._leave_out_start()
-        data: dict[str, Any] = {"name": name_of(self.name), "version": 1}
-        data |= {"description": self.description} if self.description else {}
-        data |= {"inputs": self.inputs} if self.inputs else {}
-        data |= {"outputs": self.outputs} if self.outputs else {}
-        data |= self.more
-        nodes = [self._node(step) for step in self.steps.values()]
-        edges = [edge for link in self.links if (edge := self._edge(link)) is not None]
-        return {**data, "dag": {"nodes": nodes, **({"edges": edges} if edges else {})}}
+        return [self._node(step) for step in self.steps.values()], [self._edge(link) for link in self.links]
 
     def _drop_unreachable(self) -> None:
         targets: dict[str, list[str]] = {}
@@ -237,3 +255,11 @@ def translated(part: Part, read: Callable[[], Expr], instead: Expr, what: str = 
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         part.remark(f"{what} {shown!r} is not translated: {error}", "write it yourself, or compute it in a function")
         return instead
+
+
+def asked(text: Any) -> dict[str, Any] | None:
+    """Returns the part of an llm node's configuration with the text of its prompt; None if it is not a text."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    text = f"{{{{{text}}}}}" if parse_reference(text) is not None else text
+    return None if re.match(PROMPT_REF, text) else {"prompt": text}

@@ -136,9 +136,6 @@ def policy_of(template: Part, defaults: Part) -> dict[str, Any]:
         template["timeout"].remark("a time limit that is computed is not carried over", "set `total_timeout_ms`")
     elif template["timeout"]:
         policy["total_timeout_ms"] = duration_ms(template["timeout"])
-    lock = template["synchronization"]
-    if lock:
-        lock.remark("a lock of a step is not carried over", 'give the step a keyed lane: lane: "NAME-{{org}}"')
     return policy
 
 

@@ -21,7 +21,7 @@ _POD: Final = dict.fromkeys(
 )  # fmt: skip
 _LOST: Final = {
     **_POD,
-    "onExit": "add nodes that run at the end, or watch the run with a schedule on its end",
+    "onExit": "add a step behind it with a condition on its `status`",
     "hooks": "add steps with conditions on `status`",
     "ttlStrategy": "set how long runs are kept: agentctl retention",
     "podGC": "nothing is to be removed after a run",
@@ -62,7 +62,7 @@ class _Workflow:
 
     def flows(self) -> list[Flow]:
         spec, flow = self.spec, self.main
-        spec.not_carried(_LOST)
+        spec.not_carried({name: fix for name, fix in _LOST.items() if name != "onExit"})
         for name in self.globals:
             flow.inputs[name_of(name)] = self._input(self.arguments.get(name))
         if spec["activeDeadlineSeconds"]:
@@ -76,13 +76,30 @@ class _Workflow:
         if entry not in self.templates:
             raise spec["entrypoint"].wrong(f"there is no template {entry!r}", "name one of `templates`")
         template = self.templates[entry]
-        own = {name: self._entry_input(part) for name, part in parameters(template).items()}
-        body = Body(self, flow, template, own)
-        if is_composite(template):
+        if is_composite(template) and not spec["synchronization"]:
+            self._lane(template["synchronization"], flow)
+        self._entered(Body(self, flow, template, self._own(template)), entry, spec)
+        self._at_end(spec["onExit"], flow)
+        return [flow, *self.children.values()]
+
+    def _own(self, template: Part) -> dict[str, Expr]:
+        return {name: self._entry_input(part) for name, part in parameters(template).items()}
+
+    @staticmethod
+    def _entered(body: Body, name: str, part: Part) -> None:
+        if is_composite(body.template):
             body.build()
         else:
-            body.step(START, entry, template, {}, self.spec)
-        return [flow, *self.children.values()]
+            body.step(START, name, body.template, {}, part)
+
+    def _at_end(self, handler: Part, flow: Flow) -> None:
+        """Adds the steps of the exit handler."""
+        name = handler.text()
+        if name and name not in self.templates:
+            handler.remark(f"there is no template {name!r}", "name one of `templates`")
+        elif name:
+            template = self.templates[name]
+            self._entered(Body(self, flow.ending(handler), template, self._own(template), at_end=True), name, handler)
 
     def _input(self, part: Part | None) -> dict[str, Any]:
         if part is None or "value" not in part:
@@ -118,15 +135,8 @@ class _Workflow:
         raise UntranslatableError(f"{'.'.join(parts)!r} is not known here")
 
     def _lane(self, part: Part, flow: Flow) -> None:
-        locks = [*part["mutexes"].items(), *([part["mutex"]] if part["mutex"] else [])]
-        rooms = [*part["semaphores"].items(), *([part["semaphore"]] if part["semaphore"] else [])]
-        for lock in (locks + rooms)[:1]:
-            key = lock["name"].text() or lock["configMapKeyRef"]["key"].text() or "lock"
-            flow.more["run_lane"] = {"key": f"{name_of(key)}", "limit": 1}
-            if rooms:
-                lock.remark("the semaphore's size stands in the cluster", "set `limit` of `run_lane`")
-        for lock in (locks + rooms)[1:]:
-            lock.remark("only one lock of a workflow is carried over", "use lanes of the steps for the others")
+        if key := _lock(part, "workflow"):
+            flow.more["run_lane"] = {"key": key, "limit": 1}
 
     def child(self, name: str) -> str:
         """Returns the name of the subworkflow of a template, which is made when it is first needed."""
@@ -142,8 +152,23 @@ class _Workflow:
             flow.inputs[name_of(wanted)] = {"type": "any", **({"default": given} if static else {})}
         for wanted in self.globals:
             flow.inputs.setdefault(name_of(wanted), {"type": "any"})
+        self._lane(template["synchronization"], flow)
         Body(self, flow, template, {wanted: Ref(name_of(wanted)) for wanted in parameters(template)}).build()
         return child
+
+
+def _lock(part: Part, owner: str) -> str:
+    """Returns the name of a mutex or semaphore; an empty text if there is none."""
+    mutexes = [*part["mutexes"].items(), *([part["mutex"]] if part["mutex"] else [])]
+    semaphores = [*part["semaphores"].items(), *([part["semaphore"]] if part["semaphore"] else [])]
+    for other in [*mutexes, *semaphores][1:]:
+        other.remark(f"only one lock of a {owner} is carried over", "use `lock` of the workflow for the others")
+    for lock in [*mutexes, *semaphores][:1]:
+        if not mutexes:
+            size = "`lane_limit`" if owner == "step" else "`limit` of `run_lane`"
+            lock.remark("the semaphore's size stands in the cluster", f"set {size}")
+        return name_of(lock["name"].text() or lock["configMapKeyRef"]["key"].text() or "lock")
+    return ""
 
 
 def is_composite(template: Part) -> bool:
@@ -153,8 +178,11 @@ def is_composite(template: Part) -> bool:
 class Body:
     """The steps of one template of steps or tasks, as a flow."""
 
-    def __init__(self, workflow: _Workflow, flow: Flow, template: Part, inputs: dict[str, Expr]) -> None:
+    def __init__(
+        self, workflow: _Workflow, flow: Flow, template: Part, inputs: dict[str, Expr], *, at_end: bool = False
+    ) -> None:
         self.workflow, self.flow, self.template, self.inputs = workflow, flow, template, inputs
+        self.at_end = at_end  # the steps run when the run ends
         self.ids: dict[str, str] = {}
         self.maps: set[str] = set()  # the names of steps with a list of outputs
 
@@ -180,6 +208,8 @@ class Body:
                 return Ref(found.root, (*found.path, *path))
             case ("item", *path):
                 return Ref("item", tuple(path))
+            case ("workflow", "status") if self.at_end:
+                return Ref("outcome", ("status",))
             case ("steps" | "tasks", name, "status") if name in self.ids:
                 return Ref(self.ids[name], ("status",))
             case ("steps" | "tasks", name, "outputs", "result", *path) if name in self.ids:
@@ -308,6 +338,8 @@ class Body:
         policy = policy_of(template, self.workflow.defaults) if template is not None else {}
         if policy and node["type"] not in {"wait", "signal", "approval"}:
             node["policy"] = policy
+        if template is not None and work["type"] == "tool" and (key := _lock(template["synchronization"], "step")):
+            node["lane"] = f"{key}-{{{{org}}}}"
         found = self.flow.then(before, name, node, part, condition)
         self.ids[name] = found
         if node["type"] == "map":

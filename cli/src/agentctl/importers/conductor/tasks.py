@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agentctl.importers.conductor import values
 from agentctl.importers.expression import Expr, Fields, Literal, Ref, UntranslatableError, condition, value
-from agentctl.importers.flow import name_of, translated
+from agentctl.importers.flow import asked, name_of, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part, amount
 
@@ -34,7 +34,7 @@ class Tasks:
         self._resolve = resolve
         self._kinds = kinds
 
-    def path_of(self, kind: str, path: Parts) -> Parts:
+    def path_of(self, kind: str, path: Parts) -> Parts:  # noqa: PLR0911  (a table of cases)
         """Returns where a part of a task's output is in the output of its node."""
         match kind, path:
             case (("HTTP" | "HTTP_POLL"), ("response",)):
@@ -47,6 +47,8 @@ class Tasks:
                 raise UntranslatableError("only the body and the status of an answer are known here")
             case (("INLINE" | "JSON_JQ_TRANSFORM"), ("result", *rest)):
                 return tuple(rest)
+            case ("START_WORKFLOW", ("workflowId",)):
+                return ("run",)
             case (("LLM_CHAT_COMPLETE" | "LLM_TEXT_COMPLETE"), ("result", *rest)):
                 return ("json", *rest) if rest else ("text",)
         return path
@@ -72,9 +74,6 @@ class Tasks:
         if kind == "SUB_WORKFLOW":
             return self._subworkflow(task, task["subWorkflowParam"])
         if kind == "START_WORKFLOW":
-            task.remark(
-                "the started workflow is a child that this run waits for", "nothing, unless it has to go on alone"
-            )
             return self._started(task)
         if kind == "WAIT":
             return self._wait(task, reference)
@@ -160,10 +159,9 @@ class Tasks:
     def _started(self, task: Part) -> dict[str, Any]:
         started = task["inputParameters"]["startWorkflow"]
         inputs = {name_of(name): value(self._read(item)) for name, item in started["input"].fields()}
-        return {
-            "type": "subworkflow",
-            "config": {"workflow": name_of(started["name"].text("imported")), "inputs": inputs},
-        }
+        name, version = name_of(started["name"].text("imported")), started["version"].text()
+        wanted = f"{name}@{version}" if version else name
+        return {"type": "subworkflow", "config": {"workflow": wanted, "inputs": inputs, "detached": True}}
 
     def _wait(self, task: Part, reference: str) -> dict[str, Any]:
         given = task["inputParameters"]
@@ -204,21 +202,8 @@ class Tasks:
 
     def _model(self, task: Part, reference: str) -> dict[str, Any]:
         given = task["inputParameters"]
-        prompt = name_of(given["promptName"].text(reference))
-        fix = f"store it: agentctl prompt create {prompt} --template @prompt.txt"
-        task.remark("the prompt's text is not carried over: prompts are stored apart", fix)
-        variables = given["promptVariables"] if given["promptVariables"] else Part({}, task.place, task.remarks)
-        inputs = {name_of(name): value(self._read(item)) for name, item in variables.fields()}
-        if not inputs:
-            found = {
-                name
-                for item in given["messages"].items()
-                for name in re.findall(r"\$\{[^{}]+\}", item["message"].text())
-            }
-            for tag in sorted(found):
-                expr = self._read(Part(tag, given["messages"].place, task.remarks))
-                inputs[name_of(tag[2:-1].removeprefix("workflow.input."))] = value(expr)
-        config: dict[str, Any] = {"prompt_ref": prompt, "inputs": inputs}
+        found = self._messages(given["messages"]) if not given["promptName"] else None
+        config = found if found is not None else self._prompt(task, given, reference)
         if given["jsonOutput"].value is True:
             config["output"] = "json"
         if given["maxTokens"].number() > 0:
@@ -226,6 +211,26 @@ class Tasks:
         if "temperature" in given:
             config["temperature"] = given["temperature"].number()
         return {"type": "llm", "config": config}
+
+    def _messages(self, messages: Part) -> dict[str, Any] | None:
+        """Returns the prompt that the texts of messages are together; None if they are no texts."""
+        items = list(messages.items()) if isinstance(messages.value, list) else []
+        texts = [value(self._read(item["message"])) for item in items]
+        parts = [found["prompt"] if (found := asked(text)) else text for text in texts]
+        if not all(isinstance(part, str) for part in parts):
+            return None
+        if len(items) > 1:
+            messages.remark("the messages are one text here, without their roles", "write who says what into `prompt`")
+        return asked("\n\n".join(parts))
+
+    def _prompt(self, task: Part, given: Part, reference: str) -> dict[str, Any]:
+        """Returns the reference to a prompt that is stored apart, and its variables."""
+        prompt = name_of(given["promptName"].text(reference))
+        fix = f"store it: agentctl prompt create {prompt} --template @prompt.txt"
+        task.remark("the prompt's text is not carried over: prompts are stored apart", fix)
+        variables = given["promptVariables"] if given["promptVariables"] else Part({}, task.place, task.remarks)
+        inputs = {name_of(name): value(self._read(item)) for name, item in variables.fields()}
+        return {"prompt_ref": prompt, "inputs": inputs}
 
     def end(self, task: Part) -> dict[str, Any]:
         """Returns the end node of a task that ends the run."""

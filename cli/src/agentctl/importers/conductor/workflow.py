@@ -27,7 +27,6 @@ from agentctl.importers.source import Part
 
 _INPUT: Final = re.compile(r"workflow\.input\.([A-Za-z_]\w*)")
 _LOST: Final = {
-    "failureWorkflow": "give steps `compensate_with`, or start the other workflow by a schedule on the run's end",
     "workflowStatusListenerEnabled": "watch runs with a webhook",
     "onStateChange": "watch runs with a webhook",
     "cacheConfig": "only answers of models are cached here",
@@ -60,6 +59,25 @@ class _Workflow:
         self.sequence(START, source["tasks"])
         for output, item in source["outputParameters"].fields():
             self.flow.outputs[name_of(output)] = value(self._output_value(item))
+        if source["failureWorkflow"]:
+            self._on_failure(source["failureWorkflow"], source["failureWorkflowVersion"].text())
+
+    def _on_failure(self, part: Part, version: str) -> None:
+        """Starts another workflow when the run has not completed."""
+        name = name_of(part.text())
+        given = {
+            "reason": "{{outcome.error.message or outcome.reason}}",
+            "workflowId": "{{run}}",
+            "failureStatus": "{{outcome.status}}",
+            "failureTaskId": "{{outcome.step}}",
+        }
+        part.remark(
+            f"the failure workflow gets {', '.join(given)}, and not the inputs of this one",
+            "let `inputs` name those that it declares",
+        )
+        config = {"workflow": f"{name}@{version}" if version else name, "inputs": given, "detached": True}
+        node = {"type": "subworkflow", "condition": "outcome.status != 'completed'", "config": config}
+        self.flow.ending(part).then(START, f"on_failure_{name}", node, part)
 
     def _output_value(self, item: Part) -> Expr:
         return translated(item, lambda: values.read(item.value, self.resolve), Literal(None))

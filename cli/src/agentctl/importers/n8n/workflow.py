@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agentctl.importers.documents import Document, merged, settled
 from agentctl.importers.expression import Expr, Fields, Literal, Op, Ref, both, negated, value
-from agentctl.importers.flow import START, Flow, name_of, translated
+from agentctl.importers.flow import START, Flow, asked, name_of, translated
 from agentctl.importers.n8n import values
 from agentctl.importers.n8n.values import Scope
 from agentctl.importers.source import Part
@@ -309,9 +309,13 @@ class _Workflow:
 
     def _model(self, name: str, part: Part, scope: Scope) -> dict[str, Any]:
         given = part["parameters"]
+        shown = given["text"] if given["text"] else given["prompt"]
+        text = value(values.read(shown, scope) if shown else scope.document.base)
+        if shown and (found := asked(text)) is not None:
+            if given["options"]["systemMessage"] or given["messages"]:
+                part.remark("the system message is not carried over", "put it at the beginning of `prompt`")
+            return {"type": "llm", "config": found}
         prompt = name_of(name)
         part.remark("the prompt's text is not carried over: prompts are stored apart",
                     f"store it: agentctl prompt create {prompt} --template @prompt.txt")  # fmt: skip
-        shown = given["text"] if given["text"] else given["prompt"]
-        text = values.read(shown, scope) if shown else scope.document.base
-        return {"type": "llm", "config": {"prompt_ref": prompt, "inputs": {"text": value(text)}}}
+        return {"type": "llm", "config": {"prompt_ref": prompt, "inputs": {"text": text}}}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from agentflow_common.definition.checks.names import INDEX, local_findings, refers, suggest
 from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.model import Definition, Edge
+from agentflow_common.definition.nodes.calls import names_at_end
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Finding, Place
 
@@ -32,7 +33,10 @@ def edge_findings(definition: Definition, index: dict[str, int], values: Values)
             yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
         seen.add((edge.source, edge.target))
         around = values.inside(edge.source)
-        yield from around.condition((*here, "condition"), edge.condition, own_names(edge))
+        known = own_names(edge)
+        if edge.source in index:
+            known |= names_at_end(definition.dag.nodes[index[edge.source]])
+        yield from around.condition((*here, "condition"), edge.condition, known)
 
 
 def own_names(edge: Edge) -> frozenset[str]:
