@@ -20,7 +20,7 @@ from typing import Final
 from nats.js.errors import APIError
 from prometheus_client import Counter
 
-from agentflow_common import subjects, telemetry
+from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.connections import clickhouse
 from agentflow_common.errors import DeadlineError
 from agentflow_common.log.consumers import Delivery, Tail
@@ -292,6 +292,7 @@ class Ingest:
                     except TimeoutError:
                         if await self._nothing_until(seq):
                             return
+                        tasks.heed_cancellation()
         except TimeoutError as error:
             raise DeadlineError(
                 f"the trace has {self.stream} up to {self.ingested:,}, not yet up to {seq:,}: ask again",

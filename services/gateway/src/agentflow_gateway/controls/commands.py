@@ -128,6 +128,7 @@ async def wait_for_pause(call: Call, run_id: str, paused: bool, before: str) -> 
                 if status in ENDED or (status == "paused") is paused:
                     break
                 status = await status_of(call, run_id) or status
+                tasks.heed_cancellation()
                 await asyncio.sleep(pause_s)
     return status
 

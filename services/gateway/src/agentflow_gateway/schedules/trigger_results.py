@@ -81,6 +81,7 @@ async def learn(call: Call, triggered: Triggered, wait_s: float = WAIT_S_MAX) ->
                         result = judge(result, triggered, event)
                 if result.status in _SETTLED:
                     break
+                tasks.heed_cancellation()
                 await asyncio.sleep(pause_s)
     if result.status != "accepted":
         return result
