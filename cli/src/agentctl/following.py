@@ -23,7 +23,7 @@ def to_end(client: Client, run_id: str, output: Format, *, chain: bool = False) 
     from agentctl.display import live
 
     with _going_on(run_id):
-        view = (live.follow_chain if chain else live.follow)(client, run_id)
+        view = live.follow(client, run_id, chain=chain)
     _show(client.workflows.wait(view.run_id, timeout=30), output)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from agentctl.display.output import STATUS_STYLE, clean, duration, money, note, status_text, stderr
@@ -13,7 +15,7 @@ from agentctl.display.progress import RunView, StepView, answer, line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agentflow_sdk import Client
+    from agentflow_sdk import Client, RunEvent, Token
 
 _MARKS: Final = {
     "pending": "·",
@@ -33,39 +35,55 @@ TAIL_LINES_MAX: Final = 4
 REFRESH_PER_S: Final = 8
 
 
-def follow_chain(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
-    """Watches a run, then the run that continues it, and so on, and returns what was seen of the last one."""
-    while True:
-        view = follow(client, run_id, on_event=on_event)
-        if not view.continued_as:
-            return view
-        note(f"run {run_id} goes on as {view.continued_as}")
-        run_id = view.continued_as
+def follow(client: Client, run_id: str, *, chain: bool = False, on_event: Any = None) -> RunView:
+    """Watches a run until it ends, and returns what was seen.
+
+    chain: goes on with the run that continues it, and so on; what was seen of the last one is returned.
+    on_event: gets each RunEvent instead of the terminal.
+    """
+    console = stderr()
+    drawn = on_event is None and console.is_terminal
+    view = RunView(run_id)
+    items = client.workflows.watch(run_id, tokens=drawn, chain=chain)
+    for name, of_run in groupby(items, _run_of(run_id)):
+        if name != view.run_id:
+            note(f"run {view.run_id} goes on as {name}")
+            view = RunView(name)
+        if drawn:
+            _live(of_run, view, console)
+        else:
+            _lines(of_run, view, on_event)
+    return view
 
 
-def follow(client: Client, run_id: str, *, on_event: Any = None) -> RunView:
-    """Watches a run until it ends, and returns what was seen. on_event: gets each RunEvent instead of the terminal."""
+def _run_of(first: str) -> Callable[[RunEvent | Token], str]:
+    """Returns a function that returns the run of each item. Those that name none are of the run before them."""
+    run = first
+
+    def of(item: RunEvent | Token) -> str:
+        nonlocal run
+        run = getattr(item, "run_id", "") or run
+        return run
+
+    return of
+
+
+def _lines(items: Iterable[RunEvent | Token], view: RunView, on_event: Any) -> None:
     from agentflow_sdk import RunEvent
 
-    view = RunView(run_id)
-    console = stderr()
-    if on_event is None and console.is_terminal:
-        _live(client, view, console)
-        return view
-    for item in client.workflows.watch(run_id, tokens=False):
+    for item in items:
         if not isinstance(item, RunEvent):
             continue
         view.event(item)
         if on_event is not None:
-            on_event(dataclasses.replace(item, run_id=item.run_id or run_id))
+            on_event(dataclasses.replace(item, run_id=item.run_id or view.run_id))
         else:
             note(clean(line(item, view.submitted_ms)))
-            if command := answer(run_id, item):
-                note(f"            {'go on' if item.type == 'run.stopped' else 'answer it'} with: {command}")
-    return view
+            if command := answer(view.run_id, item):
+                note(f"            answer it with: {command}")
 
 
-def _live(client: Client, view: RunView, console: Console) -> None:
+def _live(items: Iterable[RunEvent | Token], view: RunView, console: Console) -> None:
     from rich.live import Live
 
     lock = threading.Lock()
@@ -78,7 +96,7 @@ def _live(client: Client, view: RunView, console: Console) -> None:
                 return _picture(view, time.time_ns() // 1_000_000, console.width)
 
     with Live(Picture(), console=console, refresh_per_second=REFRESH_PER_S, transient=False):
-        for item in client.workflows.watch(view.run_id):
+        for item in items:
             with lock:
                 if hasattr(item, "sequence"):
                     view.event(item)

@@ -146,8 +146,7 @@ def watch(
     if output is Format.TABLE:
         following.to_end(client, run, output, chain=chain)
         return
-    follow = live.follow_chain if chain else live.follow
-    view = follow(client, run, on_event=lambda event: emit_one(event.to_dict(), output))
+    view = live.follow(client, run, chain=chain, on_event=lambda event: emit_one(event.to_dict(), output))
     if not view.ended:
         following.exit_by(client.workflows.get(view.run_id))
     elif view.status != "completed":
