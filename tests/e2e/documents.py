@@ -64,6 +64,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "refine": {"draft": "Three boats came in before noon, and two of them carried grain."},
     "report": {"document": "examples/data/vendor_review.md"},
     "research": {"question": "Which boats came in?"},
+    "read_books": {"books": [{"title": "Boats", "chapters": ["Three came in.", ""]}, {"title": "Sea", "chapters": []}]},
     "saga": {"traveller": "ann", "budget": 1100},
     "quote": {"text": "Three boats came in."},
     "word_counts": {"chapters": {"one": "Three boats came in.", "two": "No"}},

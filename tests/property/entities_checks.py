@@ -136,7 +136,7 @@ def _check_parts(key: EntityKey, log: Log) -> None:
 
 
 def _check_concurrency(definition: dict[str, Any], log: Log) -> None:
-    bounds = {n["id"]: n["config"].get("concurrency") for n in definition["dag"]["nodes"] if n["type"] == "map"}
+    maps = {node["id"]: node["config"] for node in definition["dag"]["nodes"] if node["type"] == "map"}
     running: dict[str, set[str]] = {}
     for _, event in log:
         step = getattr(event, "step", "")
@@ -144,11 +144,14 @@ def _check_concurrency(definition: dict[str, Any], log: Log) -> None:
         if parent is None or not step.endswith("]"):
             continue
         open_steps = running.setdefault(parent, set())
-        if isinstance(event, ev.StepScheduled | ev.StepQueued | ev.StepWaiting):
+        if isinstance(event, ev.StepScheduled | ev.StepQueued | ev.StepWaiting | ev.StepExpanded):
             open_steps.add(step)
-            bound = bounds.get(parent.partition("#")[0])
+            config = maps.get(node_of(parent), {})
+            for _ in range(parent.count("[")):
+                config = config["body"]["config"]
+            bound = config.get("concurrency")
             assert bound is None or len(open_steps) <= bound, f"{parent}: {open_steps}"
-        elif isinstance(event, OVER):
+        elif isinstance(event, (*OVER, ev.StepJoined)):
             open_steps.discard(step)
 
 

@@ -121,6 +121,11 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
         _items(node["config"], draw(st.sampled_from(["", "", "over", "object", "range", "zip", "batches"])))
         if node["config"]["on_item_failure"] == "continue" and draw(st.booleans()):
             node["config"]["max_failures"] = draw(st.sampled_from([1, 2, 0.5]))
+        if draw(st.integers(0, 2)) == 0:
+            inner = {"over": [1, 2], "item": "inner", "body": node["config"]["body"],
+                     "concurrency": draw(st.sampled_from([None, 1])),
+                     "on_item_failure": draw(st.sampled_from(["fail", "continue"]))}  # fmt: skip
+            node["config"]["body"] = {"type": "map", "config": inner}
     elif kind == "loop":
         node["config"] = {
             "body": {"type": work, "config": config}, "until": "iteration >= 2",

@@ -17,6 +17,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.state import RunState, RunStatus, node_of, parent_of
 from tests.support.events import base
 from tests.support.run_driver import RunDriver
@@ -52,6 +53,8 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
             body["config"]["inputs"].pop("items", None)  # type: ignore[index]
             config = {"body": body, "max_iterations": 3, "until": "previous.n % 2 == 0"}
             if kind == "map":
+                if draw(st.booleans()):
+                    body = {"type": "map", "config": {"body": body, "over": [5, 6], "item": "inner"}}
                 config = {"body": body, "over": [1, 2, 3, 4], "concurrency": draw(st.integers(1, 3))}
         nodes.append({"id": f"n{index}", "type": kind, "config": config, "policy": policy})
     forward = [(int(edge["from"][1:]), int(edge["to"][1:])) for edge in edges if "condition" not in edge]
@@ -102,7 +105,7 @@ def test_a_fork_without_changes_ends_as_its_origin(raw: dict[str, Any], data: st
     origin = PlayedRun(definition)
     assume(origin.state.status is RunStatus.COMPLETED)
     at = data.draw(st.sampled_from(sorted(origin.state.steps)))
-    seed = forking.fork(origin.state, origin.before(forking.whole_of(at)), definition, at)
+    seed = forking.fork(origin.state, origin.before(whole_of(at)), definition, at)
     made = PlayedRun(definition, seed=seed)
     assert made.state.status is RunStatus.COMPLETED
     assert made.state.output == origin.state.output

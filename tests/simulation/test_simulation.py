@@ -136,6 +136,8 @@ SOON = {
     "items_without_condition": 45,
     "skipped_items_fail": 157,
     "keys_forgotten": 109,
+    "inner_maps_stay_open": 495,
+    "inner_concurrency_ignored": 319,
     "barrier_stays_open": 79,
     "sent_to_the_node": 203,
     "lock_not_waited_for": 5,

@@ -79,7 +79,7 @@ def check_end(rules: Any, state: RunState, event: Any) -> None:
     known = {name: state.steps.get(name, _NOBODY) for name in last}
     open_nodes = [
         name for name, step in known.items()
-        if not rules._settled(step, name) or (step.status is StepStatus.CANCELLED and not step.lost_to)
+        if not rules.is_settled(step, name) or (step.status is StepStatus.CANCELLED and not step.lost_to)
     ]  # fmt: skip
     if open_nodes and not state.finally_over:
         rules.fail(f"the run ended while {open_nodes} had yet to run")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentflow_common.runs.state import StepStatus
+from agentflow_common.runs.state import StepStatus, parent_of
 from agentflow_scheduler.runs import run
 from agentflow_scheduler.runs.steps import expansion, items
 
@@ -27,4 +27,22 @@ def keys_forgotten() -> list[Change]:
     return [(items, "fitting", lambda *_: None)]
 
 
-ALL: tuple[Callable[[], list[Change]], ...] = (items_without_condition, skipped_items_fail, keys_forgotten)
+def inner_maps_stay_open() -> list[Change]:
+    """A map that fails closes the items of the maps in it, and not these maps."""
+    return [(expansion, "OPEN", frozenset())]
+
+
+def inner_concurrency_ignored() -> list[Change]:
+    """A map in a map offers all its items at once."""
+    real = expansion._room
+
+    def room(at: Any) -> int:
+        left = real(at)
+        return left if parent_of(at.key) is None else len(at.run.next_children[at.key])
+
+    return [(expansion, "_room", room)]
+
+
+ALL: tuple[Callable[[], list[Change]], ...] = (
+    items_without_condition, skipped_items_fail, keys_forgotten, inner_maps_stay_open, inner_concurrency_ignored,
+)  # fmt: skip

@@ -18,7 +18,6 @@ from agentflow_common.expressions.language import walk
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import (
     ACTIVE,
-    DONE,
     OPEN,
     UNDO,
     RunState,
@@ -175,7 +174,7 @@ class Rules(RunFold):
 
     # --- steps ---
 
-    def _settled(self, step: StepState | None, node: str) -> bool:
+    def is_settled(self, step: StepState | None, node: str) -> bool:
         if step is None or step.status not in DECIDED:
             return False
         return step.status is not StepStatus.OUTCOME_UNKNOWN or self.nodes[node].policy.on_unknown != "ask"
@@ -203,7 +202,7 @@ class Rules(RunFold):
             joins.check_begins(self, state, node_of(key))
         elif step.status is StepStatus.PENDING and not getattr(event, "lost_to", ""):
             for source, _ in self.sources[node_of(key)]:
-                if not self._settled(state.steps.get(current_key(state, source)), source):
+                if not self.is_settled(state.steps.get(current_key(state, source)), source):
                     self.fail(f"{key} began before {source} was decided")
 
     def _begins_to_undo(self, state: RunState, key: str) -> None:
@@ -216,11 +215,11 @@ class Rules(RunFold):
                 self.fail(f"{key} began before {undo_key(earlier)} was over")
 
     def _concurrency(self, state: RunState, parent: str, key: str, step: StepState) -> None:
-        bound = getattr(self.nodes[node_of(parent)].config, "concurrency", None)
+        bound = getattr(maps.config_of(self, parent), "concurrency", None)
         if bound is None or step.status is not StepStatus.PENDING:
             return
         parts = (state.steps.get(child_key(parent, i)) for i in range(state.steps[parent].width))
-        if sum(part is not None and not self._settled(part, node_of(parent)) for part in parts) >= bound:
+        if sum(part is not None and not self.is_settled(part, node_of(parent)) for part in parts) >= bound:
             self.fail(f"{key} is one more than {parent} may run at a time")
 
     def _attempt(self, state: RunState, event: Any, key: str, step: StepState) -> None:
@@ -254,24 +253,6 @@ class Rules(RunFold):
 
     # --- single decisions ---
 
-    def _joined(self, state: RunState, event: Any, key: str, step: StepState) -> None:
-        if step.status is not StepStatus.RUNNING:
-            self.fail(f"{key} was joined, it is {step.status}")
-        node = self.nodes[node_of(key)]
-        parts = [state.steps.get(child_key(key, index)) for index in range(step.width)]
-        bad = sum(1 for part in parts if part is None or part.status not in DONE)
-        if event.status == "completed":
-            if not all(self._settled(part, node.id) for part in parts):
-                self.fail(f"{key} was joined before its parts were decided")
-            if node.type != "map":
-                return
-            most = node.config.max_failures
-            allowed = 0.0 if node.config.on_item_failure == "fail" else step.width if most is None else most
-            if 0 < allowed < 1:
-                allowed *= step.width
-            if bad > allowed:
-                self.fail(f"{key} completed with {bad} failed items, {allowed:g} are allowed")
-
     def _resolved(self, state: RunState, event: Any, key: str, step: StepState) -> None:
         if self.nodes[node_of(key)].type == "continue_as_new" and event.status == "completed":
             self._continues(state, key)
@@ -295,7 +276,7 @@ class Rules(RunFold):
         """Beside it steps may only wait, for a time, a signal or people: a subworkflow runs."""
         for name, step in state.steps.items():
             whole = parent_of(name) is None
-            unknown = whole and step.status is StepStatus.OUTCOME_UNKNOWN and not self._settled(step, node_of(name))
+            unknown = whole and step.status is StepStatus.OUTCOME_UNKNOWN and not self.is_settled(step, node_of(name))
             if unknown or (step.status in OPEN and (step.status is not StepStatus.WAITING or step.child)):
                 self.fail(f"{key} goes on as a new run while {name} is {step.status}")
 
@@ -311,7 +292,7 @@ class Rules(RunFold):
         if event.iteration > bound or event.iteration != state.taken.get(event.edge, 0) + 1:
             self.fail(f"the back edge {event.edge} was taken {event.iteration} times, {bound} are allowed")
         for name in event.steps:
-            if not self._settled(state.steps.get(current_key(state, name)), name):
+            if not self.is_settled(state.steps.get(current_key(state, name)), name):
                 self.fail(f"{name} is run again before it was over")
 
     def _skipped(self, state: RunState, event: Any, key: str, _step: StepState) -> None:
@@ -332,7 +313,7 @@ class Rules(RunFold):
         if self.supersteps is not None and event.superstep > self.supersteps:
             self.fail(f"superstep {event.superstep} of {self.supersteps}")
         for name in state.active:
-            if not self._settled(state.steps.get(name), node_of(name)):
+            if not self.is_settled(state.steps.get(name), node_of(name)):
                 self.fail(f"the graph went on before {name} was decided")
         for edge in event.taken:
             if state.taken.get(edge, 0) + 1 > self.bounds.get(edge, 0):
@@ -380,7 +361,7 @@ class Rules(RunFold):
         names = [node_of(key) for key in state.active] if self.supersteps else list(self.nodes)
         for name in names:
             step = state.steps.get(current_key(state, name))
-            if not self._settled(step, name):
+            if not self.is_settled(step, name):
                 self.fail(f"the run completed without {name}")
             elif step is not None and step.status is StepStatus.FAILED and timeouts.fails_run(self.nodes[name], step):
                 self.fail(f"the run completed though {name} failed")
@@ -388,7 +369,7 @@ class Rules(RunFold):
 
 _CHECKS: dict[type[ev.Event], Any] = {
     ev.StepExpanded: maps.check_expanded,
-    ev.StepJoined: Rules._joined,
+    ev.StepJoined: maps.check_joined,
     ev.StepSkipped: Rules._skipped,
     ev.StepCancelled: Rules._cancelled,
     ev.StepResolved: Rules._resolved,

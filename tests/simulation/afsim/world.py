@@ -37,8 +37,9 @@ QUIET_S = 14.0  # and then nothing may happen any more, late deliveries included
 SLOTS = ("scheduler-a", "scheduler-b", "worker-a", "worker-b")
 CONCURRENCY = 6
 CHANGES = (
-    maps.with_items, joins.with_races, sends.with_sends, timeouts.with_paths, detached.with_detached,
-    finals.with_last_nodes, run_lanes.with_lane, run_lanes.with_given, locks.with_locks,
+    maps.with_items, maps.with_inner_maps, joins.with_races, sends.with_sends, timeouts.with_paths,
+    detached.with_detached, finals.with_last_nodes, run_lanes.with_lane, run_lanes.with_given,
+    locks.with_locks,
 )  # fmt: skip
 
 

@@ -221,6 +221,11 @@ def test_the_view_folds_retries_fan_out_and_tokens() -> None:
     view.event(event("step.joined", "each", status="completed"))
     each = view.steps["each"]
     assert (each.status, each.width, each.children_done, len(view.steps)) == ("completed", 2, 2, 3)
+    view.event(event("step.expanded", "rows", width=1))
+    view.event(event("step.expanded", "rows[0]", width=1))
+    for kind, key in (("scheduled", "rows[0][0]"), ("completed", "rows[0][0]"), ("joined", "rows[0]")):
+        view.event(event(f"step.{kind}", key, 1, kind="function", status="completed"))
+    assert (view.steps["rows"].width, view.steps["rows"].children_done, len(view.steps)) == (2, 2, 4)
     view.event(event("run.failed", error={"message": "why"}))
     assert (view.ended, view.status, view.error) == (True, "failed", "why")
 

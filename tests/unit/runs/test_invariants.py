@@ -75,6 +75,7 @@ ALTERED: list[tuple[str, Callable[[], RunDriver], Callable[[Run], Any]]] = [
     ("open_children", begun, lambda run: run.open_children.update(m=2)),
     ("open_children", begun, lambda run: run.open_children.pop("m")),
     ("failed_children", begun, lambda run: run.failed_children.update(m=1)),
+    ("inner_children", begun, lambda run: run.inner_children.update(m=1)),
     ("ending_lost", begun, put("ending_lost", True)),
     ("ending_searched", begun, put("ending_searched", True)),
     ("past_help", begun, put("past_help", True)),

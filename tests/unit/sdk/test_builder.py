@@ -120,6 +120,7 @@ def test_structural_problems_name_place_and_fix(flow: Workflow, place: str, word
         lambda: Workflow("w").quality("Gold"),
         lambda: Workflow("w").tool("a", "t").quality("Platinum"),
         lambda: Workflow("w").tool("a", "t").sla(seconds=0),
+        lambda: Workflow("w").map("a", body.map(body.tool("t"), over=[1], result="objects"), over=[1]),  # type: ignore[arg-type]
         lambda: Workflow("w").tool("a", "t").retry(3, backoff="quadratic"),
         lambda: Workflow("w").input("x", "strnig"),
     ],
@@ -143,6 +144,14 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .map("keys", body.tool("t"), over={"a": 1}, result="object", item_condition="item.value > index")
         .map("pairs", body.tool("t"), zip={"a": [1], "b": "{{items}}"}, batches=2)
         .map("numbers", body.tool("t"), range={"start": 1, "stop": "{{items[0]}}"})
+        .map(
+            "table",
+            body.map(
+                body.function("f", x="{{cell}}", at="{{[row, line, index]}}"), over="{{row.cells}}", item="cell",
+                item_condition="cell > line", concurrency=2, on_item_failure="continue", max_failures=1,
+            ),
+            over="{{items}}", item="row", index="line",
+        )
         .loop("again", body.subworkflow("other@2", n="{{iteration}}"), until="iteration > 2", max_iterations=3,
               on_max="fail", delay_seconds=0.5)
         .depends_on("each")
@@ -257,6 +266,14 @@ max_supersteps: 9
         (Workflow("w").function("a", "f").edge("a", "c").graph("a"), "dag.edges[0].to"),
         (Workflow("w").function("a", "f").edge("a", "END"), "dag.edges[0].to"),
         (Workflow("w").map("a", body.llm("p@"), over=[1]), "dag.nodes[0].config.body.config.prompt_ref"),
+        (
+            Workflow("w").map("a", body.map(body.tool("t"), over="b.output", item="c"), over=[1]),
+            "dag.nodes[0].config.body.config.over",
+        ),
+        (
+            Workflow("w").map("a", body.map(body.llm("p@"), over=[1], item="c"), over=[1]),
+            "dag.nodes[0].config.body.config.body.config.prompt_ref",
+        ),
         (Workflow("w").map("a", body.tool("t"), over="b.output"), "dag.nodes[0].config.over"),
         (Workflow("w").tool("a", "t").compensate_with(body.tool("")), "dag.nodes[0].compensate_with.config.tool_name"),
         (Workflow("w").subworkflow("a", ""), "dag.nodes[0].config.workflow"),

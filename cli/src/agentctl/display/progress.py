@@ -89,10 +89,8 @@ class RunView:
 
     def _step(self, event: Any, body: Body) -> None:
         step = self._view(event.step)
-        if "[" in event.step:  # a part of a map or a loop
-            step.children_done += event.type in {"step.completed", "step.skipped", "step.cancelled"}
-            if event.type == "step.scheduled":
-                _begin(step, event.ts)
+        if "[" in event.step:
+            _part(step, event, body)
             return
         if event.type == "timer.set" and body.get("kind") != "retry":
             return
@@ -126,6 +124,15 @@ class RunView:
     def _view(self, name: str) -> StepView:
         whole = name.partition("[")[0]
         return self.steps.setdefault(whole, StepView(whole))
+
+
+def _part(step: StepView, event: Any, body: Body) -> None:
+    """Counts a part of a map or a loop. A part that is a map has parts, too."""
+    step.children_done += event.type in {"step.completed", "step.skipped", "step.cancelled", "step.joined"}
+    if event.type == "step.expanded":
+        step.width += int(body.get("width") or 0)
+    if event.type == "step.scheduled":
+        _begin(step, event.ts)
 
 
 def _begin(step: StepView, ts: int) -> None:

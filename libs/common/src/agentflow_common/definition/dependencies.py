@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.definition.model import Definition, Edge
-from agentflow_common.definition.nodes.calls import all_inputs, given_lanes, prompt_of
-from agentflow_common.definition.nodes.types import AnyNode, LoopNode, MapNode
+from agentflow_common.definition.nodes.calls import all_inputs, given_lanes, map_levels, prompt_of
+from agentflow_common.definition.nodes.types import AnyNode, LoopNode
 from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
@@ -163,8 +163,7 @@ def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str
     texts = [node.condition, node.config.condition, *(condition for _, condition in into)]
     if isinstance(node, LoopNode):
         texts += [node.config.until, node.config.while_]
-    elif isinstance(node, MapNode):
-        texts.append(node.config.item_condition)
+    texts += [level.item_condition for level in map_levels(node)]
     for text in texts:
         if text:
             names.extend(expressions.condition_steps(text))

@@ -11,9 +11,9 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 
 from agentflow_common import hints
+from agentflow_common.definition.nodes.configs import ItemBody
 from agentflow_common.definition.nodes.policy import SHORT, Policy, Retry
 from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNode
-from agentflow_common.definition.nodes.work import Body
 from agentflow_common.places import Place
 
 # Our fields, each with other engines' names for it, and short ones. A name of several fields means the first of them.
@@ -83,7 +83,7 @@ def _by_type(union: Any) -> dict[str, type[BaseModel]]:
 
 
 _NODES: Final = _by_type(AnyNode)
-_BODIES: Final = _by_type(get_args(Body)[0])
+_BODIES: Final = _by_type(get_args(ItemBody)[0])
 
 
 def _config_of(models: Mapping[str, type[BaseModel]], kind: Any) -> frozenset[str]:
@@ -99,11 +99,12 @@ def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Place,
     yield ("config",), _config_of(_NODES, node.get("type"))
     yield ("policy",), _POLICY
     yield ("policy", "retry"), _RETRY
+    place: Place = ("config",)
     config = node.get("config")
-    body = config.get("body") if isinstance(config, Mapping) else None
-    if isinstance(body, Mapping):
-        yield ("config", "body"), frozenset({"type", "config"})
-        yield ("config", "body", "config"), _config_of(_BODIES, body.get("type"))
+    while isinstance(config, Mapping) and isinstance(body := config.get("body"), Mapping):
+        yield (*place, "body"), frozenset({"type", "config"})
+        place, config = (*place, "body", "config"), body.get("config")
+        yield place, _config_of(_BODIES, body.get("type"))
     undo = node.get("compensate_with")
     if isinstance(undo, Mapping):
         yield ("compensate_with",), frozenset({"type", "config", "retry"})

@@ -17,13 +17,14 @@ from pydantic_core.core_schema import ModelSchema
 
 from agentflow_common.definition.graph_style import LLM_FIELDS, OTHERS, SHORT, WORKS
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
+from agentflow_common.definition.nodes.types import BODY_TYPES, ITEM_BODY_TYPES, NODE_TYPES, UNDO_TYPES
 from agentflow_common.field_texts import field_texts
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _CHOICES: Final = {  # the unions of models that `type` tells apart
     frozenset(NODE_TYPES): "TypedNode",
     frozenset(BODY_TYPES): "Body",
+    frozenset(ITEM_BODY_TYPES): "ItemBody",
     frozenset(UNDO_TYPES): "Compensation",
 }
 _NESTED: Final = ("items", "additionalProperties")

@@ -21,10 +21,10 @@ def located(item: Any) -> Place:
     # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
     if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
         loc = (*loc[:3], *loc[4:])
-    for holder in ("body", "compensate_with"):
-        at = loc.index(holder) + 1 if holder in loc else len(loc)
-        if at < len(loc) and loc[at] in NODE_TYPES:
-            loc = (*loc[:at], *loc[at + 1 :])
+    loc = tuple(
+        part for at, part in enumerate(loc)
+        if not (at and loc[at - 1] in {"body", "compensate_with"} and part in NODE_TYPES)
+    )  # fmt: skip
     if loc[-1] in {"int", "constrained-str"}:  # one of several types that a field may have
         loc = loc[:-1]
     if item["type"] == "union_tag_invalid":
@@ -98,8 +98,11 @@ def _other_text(item: Any, _loc: Place) -> tuple[str, str]:
     return f"{item['input']!r} is not valid here", PATTERN_WORDS.get(pattern, f"write a text that matches {pattern}")
 
 
-def _other_type(item: Any, _loc: Place) -> tuple[str, str]:
+def _other_type(item: Any, loc: Place) -> tuple[str, str]:
     kinds, given = item["ctx"]["expected_tags"].replace("'", ""), str(item["ctx"]["tag"])
+    if given in NODE_TYPES and "body" in loc[-2:]:
+        fix = f"put it into a workflow of its own and use a subworkflow, or use {kinds}"
+        return f"a {given} can't be a body here", fix
     hint = hints.did_you_mean(given, kinds.split(", "), cutoff=0.7)
     if given == "condition":
         hint = "a condition stands on an edge: {from: a, to: b, condition: ...};"

@@ -1,3 +1,3 @@
 """A run: its folded state, the fold of its log, what it waits for, and what a fork of it keeps."""
 
-__all__ = ["explain", "fold", "fold_facts", "fork", "state", "stops", "timer_ids", "transitions", "waiting"]
+__all__ = ["explain", "fold", "fold_facts", "fork", "parts", "state", "stops", "timer_ids", "transitions", "waiting"]

@@ -79,6 +79,7 @@ def _expanded(state: RunState, event: ev.StepExpanded) -> None:
     step.status = StepStatus.RUNNING
     step.width = event.width
     step.keys = event.keys
+    step.due = False
     step.scheduled_at = step.started_at = event.ts
 
 

@@ -16,16 +16,17 @@ import msgspec
 from agentflow_common import hints
 from agentflow_common.definition.dependencies import TIMED_OUT, waits_for
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes.calls import all_templates
+from agentflow_common.definition.nodes.calls import all_templates, map_levels
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import PROMPT, SeedPosition
 from agentflow_common.expressions import language as expressions
 from agentflow_common.places import texts
+from agentflow_common.runs.fork_parts import partial, reopened
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.races import without_open_races
 from agentflow_common.runs.state import (
-    DONE,
     SETTLED,
     UNDO,
     RunState,
@@ -116,11 +117,6 @@ def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
     return reachable(start, turned(into))
 
 
-def whole_of(at: str) -> str:
-    """Returns the step that `at` is a child or an iteration of, or `at` itself."""
-    return at if at.endswith(UNDO) else parent_of(at) or at
-
-
 def fork(state: RunState, before: RunState, definition: Definition, at: str, changes: Changes = _NONE) -> Seed:
     """Returns the seed of a fork at the step `at`.
 
@@ -141,25 +137,11 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str, cha
             why = "the inputs change" if changes.inputs else "its effect was undone"
             text = f"a part of {whole!r} can't run again alone: {why}"
             raise InvalidError.at("at", text, f"fork at {whole}")
-        seed.steps |= _parts(state, definition, whole, at)
+        seed.steps |= reopened(state, _asks(definition), whole, at)
         reach -= {node}
     if definition.graph is None:
         _check_repeated(state, definition, {**seed.steps, at: StepState()}, reach)
     return seed
-
-
-def _parts(state: RunState, definition: Definition, whole: str, at: str) -> dict[str, StepState]:
-    """Returns the step as it was while it ran, with `at` as a part that has to begin."""
-    step = state.steps[whole]
-    made = _partial(state, whole, step, _asks(definition))
-    begun = made[whole]
-    if step.iteration > 0:
-        last = int(at[len(whole) + 1 :])
-        made = {key: part for key, part in made.items() if key == whole or int(key[len(whole) + 1 :]) <= last}
-        begun = msgspec.structs.replace(begun, iteration=last)
-    elif step.status is StepStatus.COMPLETED:  # it went on without some
-        made |= {key: state.steps[key] for key in made}
-    return made | {whole: begun, at: _begun_again(state.steps[at])}
 
 
 def _fork(state: RunState, before: RunState, definition: Definition, at: str) -> Seed:
@@ -170,9 +152,9 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
     if definition.graph is not None:
         if any(key.endswith(UNDO) and key.removesuffix(UNDO) in before.steps for key in state.steps):
             return _anew(definition)
-        kept = {key: step for key, step in kept.items() if at not in {key, parent_of(key)}}
+        kept = {key: step for key, step in kept.items() if at != whole_of(key)}
         return Seed(kept, _position(before), frozenset(reach))
-    kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
+    kept = {key: step for key, step in kept.items() if node_of(key) in reach and at != whole_of(key)}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
     kept = without_open_races(definition, kept)
     visits = _as_before(state.visits, before.visits, reach)
@@ -202,7 +184,7 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
     for key, step in state.steps.items():
         begun = (step.width >= 0 or step.iteration > 0) and key not in kept
         if begun and node_of(key) not in lost and not changes.inputs:
-            kept |= _partial(state, key, step, _asks(definition))
+            kept |= partial(state, key, step, _asks(definition))
     _check_repeated(state, definition, kept, set())
     nodes = (node.id for node in definition.dag.nodes)
     again = frozenset(name for name in nodes if any(key not in kept for key in present_keys(state, name)))
@@ -257,7 +239,7 @@ def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, 
         if not stays and node_of(key) not in again:
             raise TerminalError(
                 f"run {state.run}: nobody knows whether step {key} took effect (its worker vanished), so it is not "
-                f"repeated unasked; find out, then fork the run at {(parent_of(key) or key)!r}",
+                f"repeated unasked; find out, then fork the run at {whole_of(key)!r}",
                 kind="outcome_unknown",
             )
 
@@ -291,29 +273,9 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
     kept = without_open_races(definition, kept)
     for key, step in state.steps.items():
         over = step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN
-        if parent_of(key) in kept and over and undo_key(key) not in state.steps:
+        if whole_of(key) in kept and over and undo_key(key) not in state.steps:
             kept[key] = step
     return kept
-
-
-def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:
-    """Returns a step that had begun to run in parts, as it was then, and its parts that had begun.
-
-    It keeps the parts that succeeded or were skipped, and those that a person has to decide. The others begin again in
-    their turn.
-    """
-    begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
-    made = {key: begun}
-    for name, part in state.steps.items():
-        if parent_of(name) == key and not name.endswith(UNDO):
-            again = _begun_again(part)
-            asked = part.status is StepStatus.OUTCOME_UNKNOWN and node_of(key) in asks
-            made[name] = part if asked or part.status in DONE else again
-    return made
-
-
-def _begun_again(part: StepState) -> StepState:
-    return StepState(status=StepStatus.RETRYING, kind=part.kind, due=True)
 
 
 def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:
@@ -326,7 +288,8 @@ def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> t
 def _input_names(node: Any) -> Iterator[str]:
     """Yields the inputs that the node's templates and conditions may read; `inputs.x` gives `x`."""
     known = [text for _, text in texts(all_templates(node))]
-    for text in (*known, node.condition or "", node.config.condition or ""):
+    of_items = [level.item_condition or "" for level in map_levels(node)]
+    for text in (*known, *of_items, node.condition or "", node.config.condition or ""):
         if expressions.is_template(text):
             yield from expressions.template(text).variables
         yield from re.findall(r"\binputs\s*(?:\.\s*|\[\s*['\"])([A-Za-z_]\w*)", text)
@@ -358,7 +321,9 @@ def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
 
 
 def _edit(node: dict[str, Any], name: str, changes: Changes) -> Iterator[Problem]:
-    owner = node["config"]["body"] if node["type"] in _BODY else node
+    owner = node
+    while owner["type"] in _BODY:
+        owner = owner["config"]["body"]
     if (name in changes.prompts or name in changes.models) and owner["type"] != "llm":
         yield Problem(f"changes.{name}", f"is of type {owner['type']}", "a prompt or a model is for an llm step")
         return

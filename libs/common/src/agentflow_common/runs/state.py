@@ -232,8 +232,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
         return found
 
 
-# Keys: `node`, its second visit in a loop of edges `node#2`, a child `node[3]`, an iteration of a loop step `node@2`,
-# and the compensation of any of these, `node[3]:undo`.
+# Keys: `node`, its second visit in a loop of edges `node#2`, a child `node[3]`, a child of a child `node[3][0]`, an
+# iteration of a loop step `node@2`, and the compensation of any of these, `node[3]:undo`.
 
 
 def child_key(step: str, index: int) -> str:
@@ -265,7 +265,7 @@ def undoing_steps(state: RunState) -> tuple[str, ...]:
 def parent_of(key: str) -> str | None:
     """Returns the step that the key is a child or an iteration of, or None.
 
-    `analyze[3]` -> `analyze`, `refine@2` -> `refine`.
+    `analyze[3]` -> `analyze`, `analyze[3][0]` -> `analyze[3]`, `refine@2` -> `refine`.
     """
     if key.endswith("]"):
         return key[: key.rindex("[")]
@@ -315,7 +315,7 @@ def ended_by(state: RunState, ends: Iterable[str]) -> str:
 
 def output_of(state: RunState, key: str) -> Payload:
     """Returns a step's output. For an expanded step it is the list of its children's outputs, null for a child without,
-    or an object of them.
+    or an object of them. A child that was expanded itself has such an output, too, or null if it did not complete.
 
     A child's value that is stored out of line stands in the list as `{"$blob": ..., "path": []}`.
     """
@@ -324,8 +324,15 @@ def output_of(state: RunState, key: str) -> Payload:
         return Payload()
     if step.width < 0:
         return step.output or Payload()
-    outputs = [by_reference(output_of(state, child_key(key, index))) for index in range(step.width)]
+    outputs = [by_reference(_output_of_part(state, child_key(key, index))) for index in range(step.width)]
     return Payload(value=outputs if step.keys is None else dict(zip(step.keys, outputs, strict=True)))
+
+
+def _output_of_part(state: RunState, key: str) -> Payload:
+    step = state.steps.get(key)
+    if step is not None and step.width >= 0 and step.status is not StepStatus.COMPLETED:
+        return Payload()
+    return output_of(state, key)
 
 
 MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a user may hold it

@@ -64,7 +64,7 @@ STEP: Final[Mapping[type[ev.Event], Transition[StepStatus]]] = {
     ev.StepQueued: Transition(_MAY_BEGIN, (S.QUEUED,)),
     ev.StepScheduled: Transition(_MAY_BEGIN, (S.SCHEDULED,)),
     ev.StepWaiting: Transition(frozenset({S.PENDING, S.RETRYING, S.FAILED}), (S.WAITING,)),
-    ev.StepExpanded: Transition(frozenset({S.PENDING}), (S.RUNNING,)),
+    ev.StepExpanded: Transition(frozenset({S.PENDING, S.RETRYING}), (S.RUNNING,)),  # RETRYING: an inner map of a fork
     ev.StepIterated: Transition(frozenset({S.PENDING, S.RUNNING}), (S.RUNNING,)),
     ev.TimerSet: Transition(frozenset({S.FAILED, S.OUTCOME_UNKNOWN}), (S.RETRYING,)),  # other kinds than `retry`: none
     ev.ApprovalEscalated: Transition(frozenset({S.WAITING})),

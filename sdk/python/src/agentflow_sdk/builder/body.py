@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agentflow_sdk.builder.checks import given, names, one_of
-from agentflow_sdk.choices import AnswerFormat
+from agentflow_sdk.builder.checks import given, map_config, names, one_of
+from agentflow_sdk.choices import AnswerFormat, FailOrContinue, MapResult
 from agentflow_sdk.errors import InvalidArgumentError
 
 Body = dict[str, Any]
@@ -93,3 +93,51 @@ def subworkflow(workflow: str, /, **inputs: Any) -> Body:
         The body.
     """
     return {"type": "subworkflow", "config": {"workflow": workflow, "inputs": inputs}}
+
+
+def map(  # noqa: A001
+    body: Body,
+    /,
+    *,
+    over: Any = None,
+    zip: Mapping[str, Any] | None = None,  # noqa: A002
+    range: Mapping[str, int | str] | None = None,  # noqa: A002
+    batches: int | None = None,
+    item: str | None = None,
+    index: str | None = None,
+    item_condition: str | None = None,
+    result: MapResult | None = None,
+    concurrency: int | None = None,
+    on_item_failure: FailOrContinue | None = None,
+    max_failures: float | None = None,
+) -> Body:
+    """Makes a body that is a map: each item of the map around it is a list of results then.
+
+    Its templates may use the item of the map around it, so the two need different names. The arguments have the
+    meaning that they have in `Workflow.map`.
+
+    Args:
+        body: The body, from `agentflow_sdk.body`.
+        over: The list or object, for example `{{row.cells}}`. Give one of `over`, `zip` and `range`.
+        zip: Lists of one length, by name.
+        range: Whole numbers: `stop`, and `start` and `step` if they are not 0 and 1.
+        batches: Each item is a list of up to this many items.
+        item: Another name for `item`.
+        index: Another name for `index`, the number of the item.
+        item_condition: A CEL condition on the items and their numbers; other items are skipped.
+        result: For an `over` that is an object: `object` makes an object of the results, `list` (default) a list.
+        concurrency: The most items at a time, in each of these maps; None for no bound.
+        on_item_failure: `fail` (default) or `continue`, when an item fails. A map that fails is a failed item of the
+            map around it.
+        max_failures: The most items that may fail under `continue`; a number below 1 is a fraction.
+
+    Returns:
+        The body.
+
+    Raises:
+        InvalidArgumentError: `on_item_failure` or `result` is not known.
+    """
+    items = {"over": over, "zip": zip, "range": range, "batches": batches, "item": item, "index": index}
+    limits = {"concurrency": concurrency, "on_item_failure": on_item_failure, "max_failures": max_failures}
+    config = map_config("body", body, **items, item_condition=item_condition, result=result, **limits)
+    return {"type": "map", "config": config}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, get_args
 
+from agentflow_sdk.choices import FailOrContinue, MapResult
 from agentflow_sdk.errors import InvalidArgumentError
 from agentflow_sdk.problems import Problem
 
@@ -44,6 +45,13 @@ def names(given: str | type | Iterable[str | type]) -> list[str]:
 def given(**options: Any) -> dict[str, Any]:
     """Returns the options that are not None."""
     return {key: value for key, value in options.items() if value is not None}
+
+
+def map_config(place: str, body: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """Returns the configuration of a map with the options that are not None. Raises InvalidArgumentError."""
+    one_of(options["on_item_failure"], FailOrContinue, f"{place}.on_item_failure")
+    one_of(options["result"], MapResult, f"{place}.result")
+    return {**given(**options), "body": body}
 
 
 def problems(data: dict[str, Any]) -> Iterable[Problem]:
@@ -92,9 +100,11 @@ def _node(place: str, node: dict[str, Any], seen: set[str], ids: set[str], cycli
         yield Problem(f"{place}.id", f"the id {node['id']!r} is taken", "rename one")
     owner = "" if cyclic else node["id"]
     yield from _work(f"{place}.config", node["config"], ids, owner)
-    body = node["config"].get("body")
-    if body is not None:
-        yield from _work(f"{place}.config.body.config", body["config"], ids, owner)
+    inner, body = f"{place}.config", node["config"].get("body")
+    while body is not None:
+        inner = f"{inner}.body.config"
+        yield from _work(inner, body["config"], ids, owner)
+        body = body["config"].get("body")
     undo = node.get("compensate_with")
     if undo is not None:
         yield from _work(f"{place}.compensate_with.config", undo["config"], ids, "")

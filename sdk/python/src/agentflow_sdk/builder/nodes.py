@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from agentflow_sdk.builder import body as bodies
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
+from agentflow_sdk.builder.checks import given, map_config, milliseconds, names, one_of
 from agentflow_sdk.choices import AnswerFormat, EndStatus, FailOrContinue, MapResult, OnExpire, OnMax
 from agentflow_sdk.errors import InvalidArgumentError
 
@@ -111,6 +111,7 @@ class Nodes:
         range: Mapping[str, int | str] | None = None,  # noqa: A002
         batches: int | None = None,
         item: str | None = None,
+        index: str | None = None,
         item_condition: str | None = None,
         result: MapResult | None = None,
         concurrency: int | None = None,
@@ -121,12 +122,13 @@ class Nodes:
 
         Args:
             id: The id of the node.
-            body: The body, from `agentflow_sdk.body`.
+            body: The body, from `agentflow_sdk.body`. It may be a map itself (`body.map`).
             over: The list or object: a reference, a template or a plain one. Give one of `over`, `zip` and `range`.
             zip: Lists of one length, by name; each item is an object with an item of every list.
             range: Whole numbers: `stop`, and `start` and `step` if they are not 0 and 1.
             batches: Each item is a list of up to this many items.
             item: Another name for `item`.
+            index: Another name for `index`, the number of the item.
             item_condition: A CEL condition on the item and `index`; other items are skipped, and their result is null.
             result: For an `over` that is an object: `object` makes an object of the results, `list` (default) a list.
             concurrency: The most items at a time; None for no bound.
@@ -139,11 +141,10 @@ class Nodes:
         Raises:
             InvalidArgumentError: `on_item_failure` or `result` is not known.
         """
-        one_of(on_item_failure, FailOrContinue, f"{id}.config.on_item_failure")
-        one_of(result, MapResult, f"{id}.config.result")
-        items = given(over=over, zip=zip, range=range, batches=batches, item_condition=item_condition, result=result)
-        options = given(item=item, concurrency=concurrency, on_item_failure=on_item_failure, max_failures=max_failures)
-        return self._node(id, "map", {**items, "body": body, **options})
+        items = {"over": over, "zip": zip, "range": range, "batches": batches, "item": item, "index": index}
+        limits = {"concurrency": concurrency, "on_item_failure": on_item_failure, "max_failures": max_failures}
+        config = map_config(f"{id}.config", body, **items, item_condition=item_condition, result=result, **limits)
+        return self._node(id, "map", config)
 
     def loop(
         self,

@@ -14,6 +14,7 @@ from agentflow_common.events import OriginRef, Payload
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call
@@ -70,7 +71,7 @@ async def fork(call: Call, run_id: str, at: str, changes: Changes, *, key: str, 
     if state is None:
         raise no_such_run(run_id)
     definition = load_trusted(state.definition)
-    before = _before(log, forking.whole_of(at)) if forking.has_visits(definition) else state
+    before = _before(log, whole_of(at)) if forking.has_visits(definition) else state
     seed = forking.fork(state, before or state, definition, at, changes)
     return await _begin(call, new, state, definition, seed)
 

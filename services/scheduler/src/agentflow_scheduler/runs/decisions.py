@@ -11,7 +11,8 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runs.fold import evolve
-from agentflow_common.runs.state import UNDO, RunState, StepState, parent_of
+from agentflow_common.runs.parts import whole_of
+from agentflow_common.runs.state import UNDO, RunState, StepState
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.runs.plan import PlanNode, PlanWork
 from agentflow_scheduler.runs.run import Run, is_undo
@@ -48,8 +49,7 @@ class RunDecisions(Decisions):
         """Returns what an edge of a graph gave the visit that the step is, or is a part of. Raises NeedBlob."""
         if not self._run.state.sent:
             return {}
-        base = key.removesuffix(UNDO)
-        payload = self._run.state.sent.get(parent_of(base) or base)
+        payload = self._run.state.sent.get(whole_of(key.removesuffix(UNDO)))
         return {} if payload is None else self.scope.look(payload)
 
     def ask(self, refs: Iterable[BlobRef]) -> None:
@@ -87,6 +87,8 @@ class StepContext(msgspec.Struct, eq=False):
 
     def part(self, key: str) -> StepContext:
         """Returns the context of another step of the same node: a child, an iteration, the compensation."""
+        if self.node.levels:
+            return StepContext.of(self.run, self.out, key)
         return StepContext(self.run, self.out, self.node, key)
 
     @property

@@ -9,9 +9,11 @@ once a run ends, by a failure or a cancel, the machine follows only what it clos
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.state import (
     DONE,
     OPEN,
@@ -81,6 +83,11 @@ def _statuses(run: Run) -> Iterator[Invariant]:
     yield Invariant("external_waits", set(run.external_waits), {key for key, step in steps if step.status in EXTERNAL})
     yield Invariant("in_superstep", run.in_superstep, frozenset(run.state.active))
     yield Invariant("open_children", set(run.open_children), {key for key, step in steps if step.width >= 0})
+    inner = Counter[str]()
+    for key, step in steps:
+        if step.width > 0 and whole_of(key) != key:
+            inner[whole_of(key)] += step.width
+    yield Invariant("inner_children", {key: count for key, count in run.inner_children.items() if count}, dict(inner))
 
 
 def _flags(run: Run) -> Iterator[Invariant]:

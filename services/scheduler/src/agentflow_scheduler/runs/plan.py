@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from agentflow_common.definition import dependencies
 from agentflow_common.definition.model import Edge, load_trusted
 from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, map_items, works
+from agentflow_common.definition.nodes.configs import MapBody
 from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.nodes.types import AnyNode, MapNode
@@ -142,6 +144,7 @@ class PlanNode:
         self.writes = node.writes
         self.at_end = node.at_end  # see steps/finally_nodes.py
         self.need: int = 0 if node.join == "all" else 1 if node.join == "any" else node.join  # see steps/joins.py
+        self.levels: tuple[PlanNode, ...] = ()  # of a map with maps in it: itself, and as it is for its children, ...
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
         self.for_each: str | None = getattr(node.config, "for_each", None)
         self.work: PlanWork | None = None  # for a worker or a subworkflow
@@ -159,6 +162,27 @@ class PlanNode:
         self.worker_policy: dict[str, Any] = node.policy.model_dump(
             mode="json", include={"quality", "sla_ms", "cache", "model", "on_truncated"}, exclude_defaults=True
         )
+
+    def add_levels(self, steps: Collection[str]) -> None:
+        """Adds the maps in a map, once everything else about the node is known."""
+        levels = [self]
+        while isinstance(body := levels[-1].config.body if self.kind == "map" else None, MapBody):
+            inner = copy.copy(self)
+            inner.config = body.config
+            inner.values = {name: compile_value(value, steps) for name, value in map_items(body.config).items()}
+            levels.append(inner)
+        if len(levels) > 1:
+            for level in levels:
+                level.levels = tuple(levels)
+
+    def at_level(self, level: int) -> PlanNode:
+        """Returns the node as it is for a part of a step. level: how many steps the part is in."""
+        return self.levels[min(level, len(self.levels) - 1)] if self.levels else self
+
+    @property
+    def holds_maps(self) -> bool:
+        """True for a map whose items are maps."""
+        return bool(self.levels) and self is not self.levels[-1]
 
 
 class PlanEdge(msgspec.Struct, frozen=True):
@@ -253,6 +277,8 @@ class Plan:
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
         self.ends = tuple(node.id for node in self.nodes.values() if node.kind == "end")
         self.sinks = [name for name in self.nodes if name not in {*read, *self.ends, *self.last}]
+        for node in self.nodes.values():
+            node.add_levels(sources)
 
     def gate(self, source: str, target: str) -> dependencies.Loop | None:
         """Returns the outermost loop that the edge leads out of."""

@@ -24,6 +24,7 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs.fold import evolve
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.state import (
     ACTIVE,
     DONE,
@@ -71,6 +72,7 @@ class Run(msgspec.Struct, eq=False):
     blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
     open_children: dict[str, int] = {}  # by expanded step: children that are not decided
     failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not DONE
+    inner_children: dict[str, int] = {}  # by map with maps in it: the children that all of these have
 
     # Traces of a crash or of an error of the engine. See ending.py and faults.py.
     ending_lost: bool = False  # steps were closed for an ending that is not in the log
@@ -88,6 +90,8 @@ class Run(msgspec.Struct, eq=False):
             self.in_superstep = frozenset(state.active)
         self.undecided_count = len(plan.nodes) - len(plan.last) if plan.graph is None else len(state.active)
         self.open_children = {key: step.width for key, step in state.steps.items() if step.width >= 0}
+        for key, width in self.open_children.items():
+            self.note_width(key, width)
         self.used_timers = bool(state.timers)
         for key, step in state.steps.items():
             self._note(key, step.status)
@@ -118,6 +122,12 @@ class Run(msgspec.Struct, eq=False):
         elif isinstance(event, ev.RunSlotGranted):
             self.dirty.update(self.lock_waits)
             self.lock_waits.clear()
+
+    def note_width(self, key: str, width: int) -> None:
+        """Notes how many children a step has, if it is a part itself."""
+        whole = whole_of(key)
+        if whole != key:
+            self.inner_children[whole] = self.inner_children.get(whole, 0) + width
 
     def changed(self, key: str) -> None:
         """Notes the new status of a step."""
@@ -184,14 +194,15 @@ class Run(msgspec.Struct, eq=False):
         return following is not None and following.status in ACTIVE and not (ends or state.pause_requested or stops)
 
     def node(self, key: str) -> PlanNode | None:
-        """Returns the node of the definition that a step belongs to."""
-        return self.plan.nodes.get(key) or self.plan.nodes.get(node_of(key))
+        """Returns the node of the definition that a step belongs to; for a part of a map, the inner map that it is."""
+        node = self.plan.nodes.get(key) or self.plan.nodes.get(node_of(key))
+        return node.at_level(key.count("[")) if node is not None and node.levels else node
 
     def is_present(self, key: str, node: PlanNode) -> bool:
         """True if the key belongs to the node's present visit."""
         if node.at_end or (not self.state.visits and self.plan.graph is None):
             return True
-        base = parent_of(key) or key
+        base = whole_of(key)
         return base in self.in_superstep if self.plan.graph else base == current_key(self.state, node.id)
 
     def is_revisited(self, node: PlanNode) -> bool:
@@ -201,10 +212,12 @@ class Run(msgspec.Struct, eq=False):
     def is_left_over(self, key: str) -> bool:
         """True for a part of a step that has ended, or ends now, without it: nothing follows from it."""
         name = parent_of(key)
-        if name is None:
-            return False
-        parent = self.state.steps.get(name)
-        return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
+        while name is not None:
+            parent = self.state.steps.get(name)
+            if parent is None or parent.status is not StepStatus.RUNNING or parent.expired:
+                return True
+            name = parent_of(name)
+        return False
 
 
 @lru_cache(4096)  # called many times for a key while its step is decided

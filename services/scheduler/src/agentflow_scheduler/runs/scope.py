@@ -24,6 +24,7 @@ from agentflow_common.runs.state import (
     StepStatus,
     blob_marker,
     by_reference,
+    child_key,
     holds_marker,
     is_marker,
     marked_ref,
@@ -126,6 +127,13 @@ def _markers(value: Any) -> Iterator[BlobRef]:
             yield from _markers(item)
 
 
+def _holds_lists(state: RunState, key: str) -> bool:
+    """True if the outputs of a step's children are lists of outputs, because they are maps."""
+    children = (state.steps.get(child_key(key, index)) for index in range(state.steps[key].width))
+    first = next((child for child in children if child is not None and child.status is StepStatus.COMPLETED), None)
+    return first is not None and first.width >= 0
+
+
 class Scope(msgspec.Struct, eq=False):
     """A run's inputs and steps, and local names."""
 
@@ -191,25 +199,26 @@ class Scope(msgspec.Struct, eq=False):
         error = found.error if found else None
         output = self.look(self.output(step))
         if found is not None and found.width >= 0 and output is not None:
-            output = self._parts(output)
+            output = self._parts(output, _holds_lists(self.state, self.key(step)))
         return {
             "output": output,
             "status": self.status(step),
             "error": {"type": error.type, "message": error.message} if error else None,
         }
 
-    def _parts(self, outputs: dict[str, Any] | list[Any]) -> Any:
+    def _parts(self, outputs: dict[str, Any] | list[Any], nested: bool) -> Any:
         """Returns the outputs of a step's children with the values of their markers.
 
         If those are too large together, the markers stay. The list then still has its length and the small outputs.
+        nested: the children have children.
         """
         items = outputs if isinstance(outputs, list) else outputs.values()
-        refs = dict.fromkeys(marked_ref(item) for item in items if is_marker(item))
+        refs = dict.fromkeys(_markers([*items]) if nested else (marked_ref(item) for item in items if is_marker(item)))
         if not refs or sum(ref.size for ref in refs) > LOOK_BYTES_MAX:
             return outputs
         if missing := [ref for ref in refs if ref.sha256 not in self.blobs]:
             raise NeedBlob(missing)
-        values = [self._put_in(item) if is_marker(item) else item for item in items]
+        values = [self._put_in(item) if nested or is_marker(item) else item for item in items]
         return values if isinstance(outputs, list) else dict(zip(outputs, values, strict=True))
 
     def shared(self, names: Collection[str] | None = None) -> dict[str, Any]:

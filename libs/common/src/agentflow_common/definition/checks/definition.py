@@ -25,7 +25,7 @@ from agentflow_common.definition.checks.values import Values
 from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import PROBLEMS_MAX, Definition
-from agentflow_common.definition.nodes.calls import all_inputs, local_names, names_at_end, works
+from agentflow_common.definition.nodes.calls import all_inputs, local_names, map_levels, names_at_end, works
 from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
@@ -98,8 +98,8 @@ def _ids(definition: Definition) -> Iterator[Finding]:
     hidden_by: dict[str, str] = {}
     for node in definition.dag.nodes:
         names = set(local_names(node))
-        if isinstance(node, MapNode):
-            names.discard(node.config.item)  # map_findings reports a clash at the name that was chosen
+        # map_findings reports a clash at a name that was chosen
+        names -= {name for level in map_levels(node) for name in (level.item, level.index) if name != "index"}
         if node.compensate_with is not None:
             names |= {"output", "item", "index"} if getattr(node.config, "parallel", False) else {"output"}
         hidden_by.update((name, node.id) for name in names)
@@ -186,7 +186,7 @@ class _Node:
     def _by_type(self, node: AnyNode) -> Iterator[Finding]:
         config = node.config
         if isinstance(node, MapNode):
-            yield from map_findings((*self._here, "config"), node, self._outer.inside(node.id, self._sent), self._index)
+            yield from map_findings((*self._here, "config"), node, self._outer, self._sent, self._index)
         elif isinstance(node, LoopNode):
             yield from self._loop(node)
         elif isinstance(node, WaitNode):

@@ -77,7 +77,7 @@ def send_findings(definition: Definition) -> Iterator[Finding]:
             yield here, text, "remove `over` and `args`, or the barrier"
         for name in [*edge.args, *([edge.item] if edge.over is not None else [])]:
             place = (*here, "args", name) if name in edge.args else (*here, "item")
-            yield from local_findings(place, name, nodes, {} if name in edge.args else INDEX, {"state"})
+            yield from local_findings(place, name, nodes, {} if name in edge.args else {"index": INDEX}, {"state"})
         if edge.over is not None:
             yield from _list(here, edge)
 

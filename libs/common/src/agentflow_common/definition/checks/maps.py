@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Set
 from typing import Any
 
 from agentflow_common.definition.checks.names import INDEX, local_findings, refers
 from agentflow_common.definition.checks.values import Values
-from agentflow_common.definition.nodes.base import ITEMS_MAX
-from agentflow_common.definition.nodes.calls import map_items
-from agentflow_common.definition.nodes.configs import MapConfig, Range
+from agentflow_common.definition.nodes.base import ITEMS_MAX, MAP_LEVELS_MAX
+from agentflow_common.definition.nodes.calls import map_items, map_levels
+from agentflow_common.definition.nodes.configs import MapWork, Range
 from agentflow_common.definition.nodes.types import MapNode
 from agentflow_common.places import Finding, Place
 
 
-def map_findings(here: Place, node: MapNode, values: Values, steps: Collection[str]) -> Iterator[Finding]:
-    """Yields the problems of a map. values: the checks outside of its body."""
-    config = node.config
+def map_findings(
+    here: Place, node: MapNode, values: Values, sent: Set[str], steps: Collection[str]
+) -> Iterator[Finding]:
+    """Yields the problems of a map and of the maps in it.
+
+    values: the checks outside of the node.
+    sent: the names that edges of a graph give the node.
+    """
+    taken: dict[str, str] = {}  # the names of the maps around, and what they stand for
+    for number, config in enumerate(map_levels(node)):
+        if number == MAP_LEVELS_MAX:
+            text = f"maps are nested more than {MAP_LEVELS_MAX} deep"
+            yield here, text, "put the inner ones into a workflow of their own, and use it as a subworkflow"
+            return
+        yield from _level(here, config, values.inside(node.id, frozenset({*sent, *taken})), {*sent, *taken})
+        yield from _names(here, config, steps, taken)
+        taken |= {config.item: "the item of the map around it", config.index: "the number in the map around it"}
+        here = (*here, "body", "config")
+
+
+def _level(here: Place, config: MapWork, values: Values, around: Set[str]) -> Iterator[Finding]:
     yield from _items(here, config)
     for field, value in map_items(config).items():
         yield from values.check((*here, field), value)
-    yield from values.condition((*here, "item_condition"), config.item_condition, {config.item, "index"})
+    yield from values.condition((*here, "item_condition"), config.item_condition, around | {config.item, config.index})
     if config.max_failures is not None and config.on_item_failure == "fail":
         yield (*here, "max_failures"), "`max_failures` needs `on_item_failure: continue`", "add it"
-    yield from local_findings((*here, "item"), config.item, steps, INDEX)
 
 
-def _items(here: Place, config: MapConfig) -> Iterator[Finding]:
+def _names(here: Place, config: MapWork, steps: Collection[str], taken: Mapping[str, str]) -> Iterator[Finding]:
+    """Yields names that can't be read. `index` alone may be that of a map around it, too: it is the innermost one's."""
+    yield from local_findings((*here, "item"), config.item, steps, {**taken, config.index: INDEX})
+    if config.index != "index":
+        yield from local_findings((*here, "index"), config.index, steps, taken)
+
+
+def _items(here: Place, config: MapWork) -> Iterator[Finding]:
     given = [name for name in ("over", "zip", "range") if getattr(config, name) is not None]
     if len(given) != 1:
         found = f"`{'` and `'.join(given)}`, not both" if given else "none is given"

@@ -18,7 +18,7 @@ _OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null"
 OF_TEMPLATES = frozenset(
     {"true", "false", "none", "True", "False", "None", "not", "and", "or", "is", "in", "if", "else"}
 )
-INDEX = {"index": "the item's number"}  # beside every item
+INDEX = "the item's number"  # what `index` stands for beside an item
 OF_CONDITIONS = frozenset(
     {"null", "as", "break", "const", "continue", "for", "function", "import", "let", "loop", "namespace", "package",
      "return", "var", "void", "while"}

@@ -19,7 +19,8 @@ PATTERN_WORDS: Final = {  # what an author reads of a pattern
 }
 NODES_MAX: Final = 20_000
 ITERATIONS_MAX: Final = 1_000
-ITEMS_MAX: Final = 10_000  # children of one step
+ITEMS_MAX: Final = 10_000  # children of one step, and of all maps inside of one map together
+MAP_LEVELS_MAX: Final = 4  # a map, a map in it, ...
 SUBWORKFLOW_DEPTH_MAX: Final = 8  # levels of runs below the submitted one, unless the setting of this name says more
 
 # What editors say when the pattern does not match

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from agentflow_common.definition.nodes.base import Model
-from agentflow_common.definition.nodes.configs import MapConfig
+from agentflow_common.definition.nodes.configs import MapBody, MapWork
 from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
@@ -39,7 +40,10 @@ def works(node: AnyNode) -> list[Work]:
     found: list[Work] = []
     if isinstance(node, MapNode | LoopNode):
         body = node.config.body
-        found.append(Work(type=body.type, config=body.config, path=("config", "body", "config")))
+        path: tuple[str, ...] = ("config", "body", "config")
+        while isinstance(body, MapBody):
+            body, path = body.config.body, (*path, "body", "config")
+        found.append(Work(type=body.type, config=body.config, path=path))
     elif isinstance(node, ToolNode | FunctionNode | LlmNode | SubworkflowNode):
         found.append(Work(type=node.type, config=node.config, path=("config",)))
     undo = node.compensate_with
@@ -84,11 +88,17 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
     """Returns the values, by name, that are resolved when the node begins. A compensation's are resolved later.
 
     Those of a body are named `body.NAME`, because the node itself may have a field of the same name, such as `zip`.
+    A body that is a map has those of its own body as `body.body.NAME`.
     """
     config: Any = node.config
     if isinstance(node, MapNode | LoopNode):
-        own = map_items(node.config) if isinstance(node, MapNode) else {}
-        return {**own, **{f"body.{name}": value for name, value in arguments(works(node)[0]).items()}}
+        prefix = ""
+        found: dict[str, Any] = {}
+        for level in map_levels(node):
+            found |= {prefix + name: value for name, value in map_items(level).items()}
+            prefix += "body."
+        prefix = prefix or "body."
+        return found | {prefix + name: value for name, value in arguments(works(node)[0]).items()}
     if isinstance(node, WaitNode):
         return {name: value for name in ("duration", "until") if (value := getattr(config, name)) is not None}
     if isinstance(node, ApprovalNode):
@@ -106,7 +116,17 @@ def given_lanes(node: AnyNode) -> list[str]:
     return [lane.key for lane in lanes if lane is not None]
 
 
-def map_items(config: MapConfig) -> dict[str, Any]:
+def map_levels(node: AnyNode) -> Iterator[MapWork]:
+    """Yields the configuration of a map, then that of the map in it, and so on; of another node, nothing."""
+    if isinstance(node, MapNode):
+        level: MapWork = node.config
+        yield level
+        while isinstance(level.body, MapBody):
+            level = level.body.config
+            yield level
+
+
+def map_items(config: MapWork) -> dict[str, Any]:
     """Returns the value that gives a map its items, by the name of its field: `over`, `zip` or `range`."""
     if config.zip is not None:
         return {"zip": config.zip}
@@ -116,7 +136,7 @@ def map_items(config: MapConfig) -> dict[str, Any]:
 def local_names(node: AnyNode) -> frozenset[str]:
     """Returns the names that have a meaning only inside this node's templates."""
     if isinstance(node, MapNode):
-        return frozenset({node.config.item, "index"}) | names_at_end(node)
+        return names_at_end(node).union(*({level.item, level.index} for level in map_levels(node)))
     if isinstance(node, LoopNode):
         return frozenset({"iteration", "previous"}) | names_at_end(node)
     return names_at_end(node)

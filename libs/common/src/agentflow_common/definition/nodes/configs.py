@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes.base import ITEMS_MAX, ITERATIONS_MAX, NODE_ID, Model, NodeId
-from agentflow_common.definition.nodes.work import Body, FunctionWork, Inputs, LlmWork, SubworkflowWork, ToolWork
+from agentflow_common.definition.nodes.work import (
+    Body,
+    FunctionBody,
+    FunctionWork,
+    Inputs,
+    LlmBody,
+    LlmWork,
+    SubworkflowBody,
+    SubworkflowWork,
+    ToolBody,
+    ToolWork,
+)
 
 
 class Conditional(Model):
@@ -53,7 +64,7 @@ class Range(Model):
     """The distance between two numbers, or a template that gives it. It may be negative."""
 
 
-class MapConfig(Conditional):
+class MapWork(Model):
     """Runs `body` once for each item of `over`, `zip` or `range`. The output is the list of results in their order."""
 
     over: Any = Field(None, examples=["{{pages}}", "split.output.chunks"])
@@ -73,11 +84,16 @@ class MapConfig(Conditional):
     item_condition: str | None = Field(None, examples=["item.size > 0"])
     """A CEL condition on `item` and `index`. An item for which it does not hold is skipped; its result is null."""
 
-    body: Body
-    """What runs for each item. Its inputs may use `{{item}}` and `{{index}}`."""
+    body: ItemBody
+    """What runs for each item. Its inputs may use `{{item}}` and `{{index}}`. It may be a map: each item
+    has a list of results then.
+    """
 
     item: NodeId = Field("item", examples=["page"])
     """The name of the item in the body's templates."""
+
+    index: NodeId = Field("index", examples=["row_number"])
+    """The name of the item's number in the body's templates, from 0."""
 
     concurrency: int | None = Field(None, ge=1, le=10_000)
     """How many items run at a time; without it as many as workers are free."""
@@ -90,6 +106,24 @@ class MapConfig(Conditional):
 
     result: Literal["list", "object"] = "list"
     """For an `over` that is an object: `object` gives an object with the result of each key."""
+
+
+class MapBody(Model):
+    type: Literal["map"]
+    """Runs a body for each item of a list."""
+
+    config: MapWork
+    """The list, the body and its limits."""
+
+
+ItemBody = Annotated[
+    ToolBody | FunctionBody | LlmBody | SubworkflowBody | MapBody, Field(discriminator="type")
+]  # of a map
+MapWork.model_rebuild()
+
+
+class MapConfig(MapWork, Conditional):
+    """The list, the body and its limits."""
 
 
 class LoopConfig(Conditional):

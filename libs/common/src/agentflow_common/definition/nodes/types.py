@@ -28,6 +28,7 @@ NODE_TYPES: Final = (
     "end",
 )  # fmt: skip
 BODY_TYPES: Final = NODE_TYPES[:4]
+ITEM_BODY_TYPES: Final = NODE_TYPES[:5]  # of a map
 UNDO_TYPES: Final = NODE_TYPES[:2]
 
 

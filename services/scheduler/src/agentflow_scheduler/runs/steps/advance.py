@@ -20,6 +20,7 @@ from typing import Final
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
+from agentflow_common.runs.parts import whole_of
 from agentflow_common.runs.state import ACTIVE, StepStatus, iteration_key, parent_of, present_keys
 from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
@@ -123,8 +124,9 @@ def _advance_begun(at: StepContext) -> None:
         at.run.mark_final(at.key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
         attempts.handle_failure(at)
-    elif status is StepStatus.CANCELLED and step.lost_to:
-        at.run.mark_final(at.key)
+    elif status is StepStatus.CANCELLED and (step.lost_to or parent_of(at.key) is not None):
+        if step.lost_to:
+            at.run.mark_final(at.key)
     elif status is StepStatus.WAITING:
         _AWAITED[step.waiting](at)
     elif status is StepStatus.RETRYING:
@@ -187,7 +189,7 @@ def _cause_of(at: StepContext) -> StepError | None:
         return None
     if not at.step.has_parts:
         return at.step.error
-    parts = [part for key, part in at.state.steps.items() if parent_of(key) == at.key and part.error is not None]
+    parts = [part for key, part in at.state.steps.items() if whole_of(key) == at.key and part.error is not None]
     return max(parts, key=lambda part: part.finished_at).error if parts else None
 
 

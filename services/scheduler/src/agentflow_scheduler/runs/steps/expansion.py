@@ -5,6 +5,8 @@ allow. An item of a map for which its condition does not hold is skipped. Each c
 and the last one lets the step be `step.joined`. A map that has more failed items than its policy allows cancels the
 others and fails.
 
+The children of a map may be maps: each is expanded, in place of being offered, and goes on by itself.
+
 A loop step goes on to one iteration after the other (`step.iterated`), until a condition or a bound ends it.
 """
 
@@ -18,12 +20,13 @@ from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import DONE, StepState, StepStatus, child_key, iteration_key
+from agentflow_common.runs.parts import whole_of
+from agentflow_common.runs.state import DONE, OPEN, StepState, StepStatus, child_key, iteration_key
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import is_begun
 from agentflow_scheduler.runs.scope import Scope, holds, in_field
 from agentflow_scheduler.runs.steps import attempts
-from agentflow_scheduler.runs.steps.items import items_of
+from agentflow_scheduler.runs.steps.items import items_of, scope_around
 from agentflow_scheduler.runs.steps.time_limits import limit_step, set_missing_timers
 
 _NOTHING: Final = Payload()
@@ -33,15 +36,23 @@ _NOTHING: Final = Payload()
 
 
 def expand(at: StepContext) -> None:
-    """Gives the step one child for each item. Raises ExpressionError, NeedBlob."""
+    """Gives the step one child for each item, and offers them. Raises ExpressionError, NeedBlob."""
+    _expand(at)
+    advance_children(at)
+
+
+def _expand(at: StepContext) -> None:
     items = items_of(at, at.key)
     width = len(items.values)
     if width > ITEMS_MAX:
         kind = "map" if at.node.kind == "map" else "parallel"
         raise ExpressionError(f"a {kind} step has at most {ITEMS_MAX} items, the list holds {width}")
+    whole = whole_of(at.key)
+    if whole != at.key and at.run.inner_children.get(whole, 0) + width > ITEMS_MAX:
+        raise ExpressionError(f"all maps in {whole} together have at most {ITEMS_MAX:,} items; use a subworkflow")
     at.emit(ev.StepExpanded, width=width, keys=items.keys)
     at.run.open_children[at.key] = width
-    advance_children(at)
+    at.run.note_width(at.key, width)
 
 
 def advance_children(at: StepContext) -> None:
@@ -78,7 +89,7 @@ def _room(at: StepContext) -> int:
 def _offer_children(at: StepContext, room: int) -> None:
     out, node, work = at.out, at.node, at.work
     name, items, _ = items_of(at, at.key)
-    around = at.scope
+    around = scope_around(at) if node.kind == "map" else at.scope
     inputs = {} if node.kind == "map" else work.resolve(around, at.sent)
     if len(items) != at.step.width:
         raise AssertionError(f"{at.state.run}/{at.key}: {len(items)} items, expanded to {at.step.width}")
@@ -91,13 +102,17 @@ def _offer_children(at: StepContext, room: int) -> None:
         try:
             at.run.check_fault(child.key)
             if node.kind == "map":
-                scope = around.within({name: items[index], "index": index})
-                if is_left_out(child, scope):
+                scope = around.within({name: items[index], node.config.index: index})
+                if is_left_out(child, node.config.item_condition, scope):
                     left.pop()
                     continue
-                if not at.may_offer(pool):
+                if node.holds_maps:
+                    _expand(child)
+                    at.run.dirty[child.key] = None
+                elif not at.may_offer(pool):
                     return
-                attempts.begin_with(child, 1, work.resolve(scope), scope)
+                else:
+                    attempts.begin_with(child, 1, work.resolve(scope), scope)
             else:
                 if not at.may_offer(pool):
                     return
@@ -111,9 +126,8 @@ def _offer_children(at: StepContext, room: int) -> None:
     out.at = at.key
 
 
-def is_left_out(child: StepContext, scope: Scope) -> bool:
+def is_left_out(child: StepContext, condition: str | None, scope: Scope) -> bool:
     """Skips an item of a map for which the map's condition does not hold. Raises ExpressionError, NeedBlob."""
-    condition = child.node.config.item_condition
     if condition is None or in_field("item_condition", holds, scope.looked_into(), condition):
         return False
     child.emit(ev.StepSkipped, reason=f"the condition of the items is false: {condition}")
@@ -151,6 +165,10 @@ def cancel_parts(at: StepContext, reason: str) -> None:
         if part.step.status is StepStatus.OUTCOME_UNKNOWN and at.node.policy.on_unknown == "ask":
             part.emit(ev.StepCancelled, attempt=part.step.attempt, reason=reason)  # no answer is waited for any more
         attempts.cancel(part, reason)
+    if at.node.holds_maps:
+        for name, step in [*at.state.steps.items()]:
+            if name.startswith(prefixes) and step.width >= 0 and step.status in OPEN:
+                attempts.cancel(at.part(name), reason)
 
 
 # --- loop steps ---

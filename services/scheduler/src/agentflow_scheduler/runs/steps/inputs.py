@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from agentflow_common.events import Payload
+from agentflow_common.runs.parts import index_of, whole_of
 from agentflow_common.runs.state import UNDO, StepStatus, iteration_key, parent_of
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.scope import Scope
-from agentflow_scheduler.runs.steps.items import items_of
+from agentflow_scheduler.runs.steps.items import items_of, scope_around
 
 
 def inputs_of(at: StepContext) -> tuple[dict[str, Any], Scope]:
@@ -22,15 +23,16 @@ def scope_of(at: StepContext) -> tuple[Scope, dict[str, Any]]:
     node = at.node
     base = at.key.removesuffix(UNDO)
     parent = parent_of(base)
+    scope = at.scope
     local: dict[str, Any] = {}
     item: dict[str, Any] = {}
-    if parent is not None and base.endswith("]"):
-        index = int(base[len(parent) + 1 : -1])
+    if parent is not None and node.kind == "map":
+        scope = scope_around(at.part(base))
+    elif parent is not None and base.endswith("]"):
+        index = index_of(base)
         items = items_of(at, parent)
         value = items.values[index]
-        if node.kind == "map":
-            local = {items.name: value, "index": index}
-        elif base != at.key:
+        if base != at.key:
             local = {"item": value, "index": index}
         else:
             item = {items.name: value}
@@ -40,9 +42,9 @@ def scope_of(at: StepContext) -> tuple[Scope, dict[str, Any]]:
         undone = at.state.steps[base]
         output = undone.output if undone.status is StepStatus.COMPLETED else undone.output or undone.late
         local["output"] = at.scope.look(output or Payload())
-    scope = at.scope.within(local) if local else at.scope
+    scope = scope.within(local) if local else scope
     if base != at.key:
-        scope.own = parent or base  # and not a later visit
+        scope.own = whole_of(base)  # and not a later visit
     return scope, item
 
 

@@ -7,12 +7,26 @@ from typing import Any, Final
 from agentflow_common.definition.nodes.base import ITEMS_MAX
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.json_values import kind_of
-from agentflow_common.runs.state import MARKER
+from agentflow_common.runs.parts import index_of
+from agentflow_common.runs.state import MARKER, parent_of
 from agentflow_scheduler.runs.decisions import Items, StepContext
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.scope import Scope, fitting, in_field
 
 _NUMBERS: Final = ("start", "stop", "step")
+
+
+def scope_around(at: StepContext) -> Scope:
+    """Returns the scope of the run's values, with the items that a part of a map is made for, in all levels.
+
+    Raises ExpressionError, NeedBlob.
+    """
+    parent = parent_of(at.key)
+    if parent is None:
+        return at.scope
+    above = at.part(parent)
+    items, index = items_of(at, parent), index_of(at.key)
+    return scope_around(above).within({items.name: items.values[index], above.node.config.index: index})
 
 
 def items_of(at: StepContext, parent: str) -> Items:
@@ -23,7 +37,8 @@ def items_of(at: StepContext, parent: str) -> Items:
     out, node = at.out, at.node
     if parent not in out.items:
         if node.kind == "map":
-            out.items[parent] = _of_map(node, at.scope)
+            of = at.part(parent)
+            out.items[parent] = _of_map(of.node, scope_around(of))
         else:
             assert node.work is not None  # noqa: S101
             out.items[parent] = _mapped_input(node, node.work.resolve(at.scope, at.sent), at.scope)
