@@ -244,6 +244,23 @@ KINDS: Final = {
         "calendar_in_use": ("Schedules name the calendar.", "Change them first."),
         "too_many_schedules": ("The org has as many schedules as it may.", "Delete some."),
         "too_many_calendars": ("The org has as many calendars as it may.", "Delete some."),
+        "database_not_configured": (
+            "The worker has no database of this name.",
+            "Add it to AGENTFLOW_TRIGGER_DATABASES.",
+        ),
+        "database_refused": ("The database refuses the worker.", "Correct AGENTFLOW_TRIGGER_DATABASES."),
+        "rows_unavailable": ("The database can't be read at the moment.", AGAIN),
+        "rows_denied": ("The worker's user may not read the table.", "Grant it SELECT."),
+        "table_not_found": ("The database has no table of this name.", "Correct the name or its schema."),
+        "column_not_found": ("The table has no column of this name.", "Name its primary key in `key`."),
+        "position_not_xid8": (
+            "The table has no column with the writing transaction.",
+            "Run the SQL in the message.",
+        ),
+        "position_lost": (
+            "The database counts its transactions anew, as after a restore.",
+            "Delete the schedule and create it again.",
+        ),
         "schedule_changed": ("The schedule was changed while it took new files.", AGAIN),
         "too_many_triggers": ("Too many triggers wait for a decision.", AGAIN),
         "too_many_backfills": ("Too many backfills wait.", "Wait for one to end."),

@@ -52,6 +52,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "long_answer": {"document": "examples/data/vendor_review.md"},
     "invite": {"email": "@".join(("ann", "example.org")), "code": "AB1234"},
     "map_reduce": {"document_key": "examples/data/vendor_review.pdf"},
+    "new_order": {"order": {"customer": "ann"}},
     "nightly_digest": {"document_key": "examples/data/vendor_review.md", "day": "2030-12-24"},
     "order_and_ask": {"customer": "ann"},
     "order": {"email": "@".join(("ann", "example.org")), "article": "rope"},

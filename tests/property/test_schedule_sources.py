@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.schedules.sources import LOSSLESS
+from agentflow_common.schedules.sources import LOSSLESS, SOURCE_CAUSES
 from agentflow_scheduler.schedules.machine import ACTIVE_MAX
 
 from .schedule_world import BASE, T0, World, spec_of
@@ -16,7 +16,8 @@ WATCHING = {"cron": (), "trigger": {"files": {"folder": "inbox"}}}
 
 def found(world: World, *ids: str) -> None:
     for item in ids:
-        world.fact(ev.ScheduleTriggered(**BASE, ts=world.now, id=item, kind="file"))
+        kind = "row" if item.endswith("3") else "file"
+        world.fact(ev.ScheduleTriggered(**BASE, ts=world.now, id=item, kind=kind))
 
 
 @settings(max_examples=200, deadline=None)
@@ -40,9 +41,9 @@ def test_each_item_is_one_run_and_none_is_skipped(seed: int, policy: str, timed:
         for child in world.running():
             world.end(child)
         world.turn()
-    fired = [event.id for event in world.of(ev.ScheduleFired) if event.cause == "file"]
+    fired = [event.id for event in world.of(ev.ScheduleFired) if event.cause in SOURCE_CAUSES]
     assert sorted(fired) == sorted(f"i{number}" for number in range(given_))
-    assert not [event for event in world.of(ev.ScheduleSkipped) if event.cause == "file"]
+    assert not [event for event in world.of(ev.ScheduleSkipped) if event.cause in SOURCE_CAUSES]
 
 
 @settings(max_examples=50, deadline=None)

@@ -86,6 +86,40 @@ def test_what_is_wrong_is_told_with_its_place(more: dict[str, Any], place: str, 
     assert problems(**more)[0] == (place, message, fix)
 
 
+ROWS: dict[str, Any] = {"database": "shop", "table": "public.orders"}
+
+
+def test_a_schedule_may_start_by_rows() -> None:
+    spec = schedule_spec.parse({**GOOD, "trigger": {"rows": {**ROWS, "every": "1m", "notify": "orders"}}})
+    rows = spec.trigger.rows
+    assert rows is not None
+    assert (rows.key, rows.position, rows.every_ms, rows.existing) == ("id", "txid", 60_000, "skip")
+    assert schedule_spec.trusted(spec.canonical()) == spec
+    assert (sources.kind_of(spec.canonical()), sources.kind_of(of())) == ("row", "file")
+    first = sources.source_id("u1", spec.canonical())
+    for more, same in (({"notify": ""}, True), ({"every": "1s"}, True), ({"table": "x"}, False), ({"key": "k"}, False)):
+        other = schedule_spec.parse({**GOOD, "trigger": {"rows": {**ROWS, **more}}}).canonical()
+        assert (sources.source_id("u1", other) == first) is same, more
+
+
+@pytest.mark.parametrize(
+    ("rows", "place", "message"),
+    [
+        ({**ROWS, "table": "a.b.c"}, "trigger.rows.table", "'a.b.c' is not a table"),
+        ({**ROWS, "table": "x" * 64}, "trigger.rows.table", f"'{'x' * 64}' is not a table"),
+        ({"table": "orders"}, "trigger.rows.database", "the field 'database' is missing"),
+        ({**ROWS, "query": "SELECT 1"}, "trigger.rows.query", "unknown field 'query'"),
+    ],
+)
+def test_what_is_wrong_with_rows_is_told(rows: dict[str, Any], place: str, message: str) -> None:
+    assert problems(trigger={"rows": rows})[0][:2] == (place, message)
+
+
+def test_a_schedule_watches_one_place() -> None:
+    found = problems(trigger={"rows": ROWS, "files": {"folder": "inbox"}})
+    assert found == [("trigger.rows", "it watches files and rows", "make a schedule for each of them")]
+
+
 def of(**files: Any) -> dict[str, Any]:
     return schedule_spec.parse({**GOOD, "trigger": {"files": {"folder": "inbox", **files}}}).canonical()
 

@@ -13,7 +13,7 @@ from agentflow_common import rpc
 from agentflow_common.clock import SystemClock
 from agentflow_common.errors import InvalidError, NotFoundError, PermissionDeniedError, TerminalError
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.sources import routes
+from agentflow_worker.sources import routes, store_rows
 from agentflow_worker.sources.buckets import fixed_prefix
 from agentflow_worker.sources.listing import Listing
 
@@ -122,3 +122,25 @@ def test_only_the_part_of_a_bucket_is_read_that_can_match() -> None:
     assert fixed_prefix(["a", "*", "b", "*.md"]) == "a"
     assert fixed_prefix(["**", "*.md"]) == ""
     assert fixed_prefix(["x.md"]) == ""
+
+
+def test_the_names_of_a_table_are_quoted_in_the_query() -> None:
+    request = rpc.ReadRowsRequest(database="shop", table='s.t"x', key='k"', position="p", after="5", after_key="7")
+    text = store_rows.query(request, "bigint")
+    assert 'FROM "s"."t""x" AS t' in text
+    assert '(t."p", t."k""") > ($1::text::xid8, $2::text::bigint)' in text
+    assert 't."p" < pg_snapshot_xmin(pg_current_snapshot())' in text
+    first = store_rows.query(rpc.ReadRowsRequest(database="shop", table="t", key="k", position="p", after="5"), "uuid")
+    assert 't."p" >= $1::text::xid8 AND $2::text IS NULL' in first
+
+
+def test_the_databases_are_json_and_their_addresses_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTFLOW_TRIGGER_DATABASES", '{"shop": "postgresql://u:secret-7@h/d"}')
+    settings = WorkerSettings()
+    assert settings.trigger_databases["shop"].get_secret_value() == "postgresql://u:secret-7@h/d"
+    assert "secret-7" not in repr(settings)
+    monkeypatch.setenv("AGENTFLOW_TRIGGER_DATABASES", "")
+    assert WorkerSettings().trigger_databases == {}
+    monkeypatch.setenv("AGENTFLOW_TRIGGER_DATABASES", "[1]")
+    with pytest.raises(ValueError, match="AGENTFLOW_TRIGGER_DATABASES"):
+        WorkerSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -27,6 +28,14 @@ def _split(separator: str) -> Callable[[Any], Any]:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split(","))]
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split(os.pathsep))]
+
+
+def _from_json(value: Any) -> Any:
+    """Returns the value that a text contains as JSON, and a value of another type as it is."""
+    return json.loads(value or "{}") if isinstance(value, str) else value
+
+
+Databases = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_from_json)]
 
 
 def _worker_id() -> str:
@@ -82,6 +91,9 @@ class WorkerSettings(Settings):
 
     bucket_root: Path | None = Field(None, validation_alias=_env("AGENTFLOW_BUCKET_ROOT", "bucket_root"))
     """folder of `file://` buckets and of ledgers; not set: they are off"""
+
+    trigger_databases: Databases = Field({}, validation_alias=_env("AGENTFLOW_TRIGGER_DATABASES", "trigger_databases"))
+    """databases whose rows may start runs, as JSON: `{"shop": "postgresql://user:password@host/name"}`"""
 
     s3_endpoint: str = ""
     """URL of an S3 server; empty: that of AWS"""

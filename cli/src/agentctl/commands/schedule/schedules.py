@@ -1,4 +1,4 @@
-"""`agentctl schedule`: runs by time, by webhook, by message and by new files."""
+"""`agentctl schedule`: runs by time, by webhook, by message, by new files and rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentctl.options import DryRun, Reason, argument, flag, option
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Schedule, ScheduleFire, ScheduleWatch, Webhook
 
-app = RemoteGroup("schedule", "Start runs by cron, at a time, by webhook, by NATS message or by new files.")
+app = RemoteGroup("schedule", "Start runs by cron, at a time, by webhook, by NATS message, by new files or rows.")
 app.add_typer(calendar.app)
 
 Name = Annotated[str, argument("The schedule's name.", "NAME")]
@@ -278,6 +278,7 @@ def _starts(spec: dict[str, Any]) -> str:
     if files := trigger_.get("files"):
         place = files.get("bucket") or files.get("folder")
         parts.append(f"files {place}/{files.get('pattern', '*')}")
+    parts += [f"rows of {trigger_['rows']['table']}"] if trigger_.get("rows") else []
     text = ", ".join(parts)
     zone = spec.get("time_zone", "UTC")
     return text if zone == "UTC" or not spec.get("cron") else f"{text} ({zone})"

@@ -45,7 +45,7 @@ class ScheduleTriggered(Event, frozen=True, tag="schedule.triggered"):
     """Somebody asks for a run now."""
 
     id: str  # a second one with it is ignored
-    kind: str  # `manual`, `webhook`, `subject` or `file`
+    kind: str  # `manual`, `webhook`, `subject`, `file` or `row`
     payload: Payload = Payload()
     overlap: str = ""  # in the place of the schedule's own policy
     by: str = ""
@@ -82,7 +82,7 @@ class ScheduleFired(Decision, frozen=True, tag="schedule.fired"):
     number: int  # of the fire, from 1
     child: str  # the run's id, which its cause determines
     at: int  # the planned time, ms since the epoch; of a trigger, when it came
-    cause: str  # `time`, `backfill`, `manual`, `webhook`, `subject` or `file`
+    cause: str  # `time`, `backfill`, `manual`, `webhook`, `subject`, `file` or `row`
     name: str
     spec: dict[str, Any]  # by which it fires
     id: str = ""  # of the trigger or the backfill

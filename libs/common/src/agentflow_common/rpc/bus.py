@@ -147,10 +147,11 @@ async def answering(nc: Client, service: str, routes: Sequence[Route]) -> AsyncI
 
     It is for services that are rarely asked: FastStream would cost each of their starts 0.3 s.
     """
-    busy: set[asyncio.Task[None]] = set()
+    running: set[asyncio.Task[None]] = set()
 
     def callback(verb: Verb[Any], handler: Handler) -> Callable[[Msg], Awaitable[None]]:
         answer = _answerer(verb, handler)
+        busy: set[asyncio.Task[None]] = set()
 
         async def respond(msg: Msg) -> None:
             reply = await answer(msg.data, msg.headers or {})
@@ -162,8 +163,9 @@ async def answering(nc: Client, service: str, routes: Sequence[Route]) -> AsyncI
                 await respond(msg)
                 return
             task = asyncio.create_task(respond(msg))
-            busy.add(task)
-            task.add_done_callback(busy.discard)
+            for tasks_ in (busy, running):
+                tasks_.add(task)
+                task.add_done_callback(tasks_.discard)
 
         return take
 
@@ -176,7 +178,7 @@ async def answering(nc: Client, service: str, routes: Sequence[Route]) -> AsyncI
         for subscription in found:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
-        await tasks.stop(busy)
+        await tasks.stop(list(running))
 
 
 def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBroker:

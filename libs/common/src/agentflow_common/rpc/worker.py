@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agentflow_common.rpc.verbs import Message, Verb
 
 
@@ -37,4 +39,31 @@ class ListFilesReply(Message, frozen=True):
     unreadable: int = 0  # folders that can't be read, and names that are not UTF-8
 
 
+class ReadRowsRequest(Message, frozen=True):
+    """Asks for rows of a table, in the order of the transactions that wrote them."""
+
+    database: str  # a name of the worker's setting
+    table: str
+    key: str
+    position: str
+    after: str = ""  # the position of the last row that is known; empty: asks only where the table is now
+    after_key: str | None = None  # its key; None: rows at the position itself are not known either
+    notify: str = ""  # the channel that tells of new rows
+    every_ms: int = 5_000
+    wait_ms: int = 0  # how long to wait for a row, if there is none
+    limit: int = 50
+
+
+class ReadRow(Message, frozen=True):
+    position: str
+    key: str
+    row: dict[str, Any] | None  # None: too large
+
+
+class ReadRowsReply(Message, frozen=True):
+    rows: tuple[ReadRow, ...] = ()
+    now: str = ""  # every transaction before it has ended; only if `after` was empty
+
+
+READ_ROWS = Verb("worker", "read_rows", ReadRowsRequest, ReadRowsReply, 40.0)
 LIST_FILES = Verb("worker", "list_files", ListFilesRequest, ListFilesReply, 30.0)

@@ -14,7 +14,8 @@ def schedule_schema() -> Schema:
     model = of_model(Spec)
     defs = model.pop("$defs")
     model["properties"] = _with_other_names(Spec, model["properties"])
-    defs["Files"]["properties"] = _with_other_names(sources.Files, defs["Files"]["properties"])
+    for part in (sources.Files, sources.Rows):
+        defs[part.__name__]["properties"] = _with_other_names(part, defs[part.__name__]["properties"])
     return {
         "$schema": DIALECT,
         "title": "AgentFlow schedule",

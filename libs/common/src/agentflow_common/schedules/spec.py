@@ -55,7 +55,7 @@ OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
 
 
 class Trigger(sources.Model):
-    """The other ways to start runs, besides the schedule's times: a webhook, a message, new files."""
+    """The other ways to start runs, besides the schedule's times: a webhook, a message, new files or rows."""
 
     webhook: bool = False
     """An HTTP POST starts a run."""
@@ -72,10 +72,13 @@ class Trigger(sources.Model):
     files: sources.Files | None = None
     """Each new or changed file of a folder or a bucket starts a run."""
 
+    rows: sources.Rows | None = None
+    """Each new row of a table of PostgreSQL starts a run."""
+
     @property
     def is_source(self) -> bool:
         """True if it watches a place whose items must not get lost."""
-        return self.files is not None
+        return self.files is not None or self.rows is not None
 
 
 class Spec(sources.Model):
@@ -146,7 +149,7 @@ class Spec(sources.Model):
     """How late a missed fire may still happen."""
 
     trigger: Trigger = Trigger()
-    """What else starts a run: a webhook, a message, a file."""
+    """What else starts a run: a webhook, a message, a file, a row."""
 
     paused: bool = False
     """True: created paused, so it does not fire by time."""
@@ -195,6 +198,7 @@ _FIELDS: Final = {
     "trigger": list(Trigger.model_fields),
     "trigger.files": list(sources.Files.model_fields),
     "run_lane": list(RunLane.model_fields),
+    "trigger.rows": list(sources.Rows.model_fields),
 }
 
 
@@ -259,14 +263,8 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
             attempt((field,), partial(fire_times.parse_time, text, tz))
     if spec.start_at and spec.end_at and not found:
         attempt(("end_at",), partial(_check_order, spec.start_at, spec.end_at, tz))
-    if spec.trigger.old_key_until:
-        attempt(("trigger", "old_key_until"), partial(fire_times.parse_time, spec.trigger.old_key_until, tz))
-    if spec.trigger.subject:
-        attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
-    if spec.trigger.is_source:
-        attempt(("overlap",), partial(sources.check_overlap, spec.overlap))
-    if spec.trigger.files is not None:
-        attempt(("trigger", "files", "pattern"), partial(sources.check_pattern, spec.trigger.files.pattern))
+    for place, check in _trigger_checks(spec, tz):
+        attempt(place, check)
     found += [Problem(place_of(path, lines), message, fix) for path, message, fix in lane_findings(spec.run_lane)]
     for path, text in _templates(spec):
         attempt(path, partial(_check_template, text))
@@ -281,6 +279,22 @@ def _templates(spec: Spec) -> Iterator[tuple[Place, str]]:
     for path, text in texts({"inputs": spec.inputs, "run_lane": {"key": key}}, ()):
         if expressions.is_template(text):
             yield path, text
+
+
+def _trigger_checks(spec: Spec, tz: tzinfo) -> Iterator[tuple[Place, Callable[[], Any]]]:
+    """Yields the place and the check of each part of a trigger that is given."""
+    trigger = spec.trigger
+    if trigger.old_key_until:
+        yield ("trigger", "old_key_until"), partial(fire_times.parse_time, trigger.old_key_until, tz)
+    if trigger.subject:
+        yield ("trigger", "subject"), partial(check_subject, trigger.subject)
+    if trigger.is_source:
+        yield ("overlap",), partial(sources.check_overlap, spec.overlap)
+    if trigger.files is not None:
+        yield ("trigger", "files", "pattern"), partial(sources.check_pattern, trigger.files.pattern)
+    if trigger.rows is not None:
+        yield ("trigger", "rows", "table"), partial(sources.table_names, trigger.rows.table)
+        yield ("trigger", "rows"), partial(sources.check_one_place, trigger.files)
 
 
 def _check_source(text: str, tz: tzinfo) -> None:

@@ -38,7 +38,7 @@ class ScheduleFire(Record):
     at: int
     """The planned time; for a trigger, when it arrived."""
     cause: str = ""
-    """`time`, `backfill`, `manual`, `webhook`, `subject` or `file`."""
+    """`time`, `backfill`, `manual`, `webhook`, `subject`, `file` or `row`."""
     status: str = ""
     """`starting`, `running`, `refused`, or the state that the run ended in."""
     fired_at: int = 0
@@ -54,7 +54,7 @@ class ScheduleWatch(Record):
     """How far a schedule has read the place that it watches."""
 
     kind: str
-    """`file`."""
+    """`file` or `row`."""
     looked_at: int = 0
     """When it looked last; 0: not yet."""
     taken: int = 0

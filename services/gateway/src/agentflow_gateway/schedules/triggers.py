@@ -29,7 +29,7 @@ ID_CHARS_MAX: Final = 200
 class Trigger(msgspec.Struct, frozen=True):
     """A request for a run."""
 
-    kind: str  # `manual`, `webhook`, `subject` or `file`
+    kind: str  # `manual`, `webhook`, `subject`, `file` or `row`
     payload: Any = None
     id: str = ""  # the same id is one trigger
     overlap: str = ""  # another policy than the schedule's

@@ -1,4 +1,4 @@
-"""Answers what is new in folders and buckets, for the schedules that watch them."""
+"""Answers what is new in folders, buckets and tables, for the schedules that watch them."""
 
 from agentflow_worker.sources.serving import routes
 

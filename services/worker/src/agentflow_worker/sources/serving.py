@@ -8,7 +8,7 @@ from agentflow_common.errors import InvalidError
 from agentflow_common.rpc.bus import Route
 from agentflow_worker.invoke import offload
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.sources import buckets, folders
+from agentflow_worker.sources import buckets, folders, rows
 
 
 def routes(settings: WorkerSettings, clock: Clock) -> list[Route]:
@@ -23,4 +23,7 @@ def routes(settings: WorkerSettings, clock: Clock) -> list[Route]:
             raise InvalidError("neither a folder nor a bucket is named", kind="invalid_argument")
         return listing.page(request)
 
-    return [(rpc.LIST_FILES, list_files)]
+    async def read_rows(request: rpc.ReadRowsRequest) -> rpc.ReadRowsReply:
+        return await rows.read(request, settings)
+
+    return [(rpc.LIST_FILES, list_files), (rpc.READ_ROWS, read_rows)]

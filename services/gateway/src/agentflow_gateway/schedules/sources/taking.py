@@ -35,7 +35,7 @@ _PAUSE_S: Final = 0.1
 class Item(msgspec.Struct, frozen=True):
     """One version of something that a source has."""
 
-    key: str  # the same for every version
+    key: str  # the same for every version; empty: the source keeps a position, and no list of items
     version: str
     id: str  # of the trigger
     payload: Any
@@ -72,7 +72,7 @@ class Taking:
                 done.append(item)
         finally:
             if done:
-                pairs = [(item.key, item.version) for item in done]
+                pairs = [(item.key, item.version) for item in done if item.key]
                 now_ms = self._deps.clock.now_ms()
                 await self._deps.store.sources.add(
                     self._source, pairs, now_ms, taken=len(done) - refused, refused=refused

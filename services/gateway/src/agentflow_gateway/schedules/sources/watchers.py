@@ -1,4 +1,5 @@
-"""Runs that start from what is new in a place: each schedule with `trigger: {files: ...}` watches it.
+"""Runs that start from what is new in a place: each schedule with `trigger: {files: ...}` or
+`trigger: {rows: ...}` watches it.
 
 Gateways share the work: one of them at a time holds a source, by a lease in the database. The lease only saves work.
 That an item is taken once follows from the id of its trigger, see taking.py.
@@ -19,10 +20,11 @@ from agentflow_common.errors import AgentFlowError
 from agentflow_common.schedules import sources
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.load import load_schedule
+from agentflow_common.schedules.spec import Trigger
 from agentflow_gateway.api import errors
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import commands
-from agentflow_gateway.schedules.sources import files
+from agentflow_gateway.schedules.sources import files, rows
 from agentflow_gateway.schedules.sources.taking import NoRoomError, Taking
 from agentflow_gateway.store.schedules import ScheduleRow
 from agentflow_gateway.store.sources import SourceRow
@@ -86,21 +88,28 @@ class Watchers:
                     return
                 spec = schedule_spec.trusted(state.spec)
                 held = await self._deps.store.sources.hold(source, row.id, row.uid, state.updated_at, self._holder)
+                well = held is not None and await self._look(row, spec.trigger, held)
                 if spec.trigger.files is not None:
                     pause_s = spec.trigger.files.every_ms / 1000
-                    if held is not None:
-                        await self._look(row, spec.trigger.files, held)
+                elif well:
+                    pause_s = 0.0  # the worker waits for rows
             except transient.SURVIVED as error:
                 log.warning("a source can't be read", extra={"schedule": row.name, "error": type(error).__name__})
             await asyncio.sleep(pause_s)
 
-    async def _look(self, row: ScheduleRow, watched: sources.Files, held: SourceRow) -> None:
+    async def _look(self, row: ScheduleRow, watched: Trigger, held: SourceRow) -> bool:
+        """Takes what is new. Returns whether the source could be read and the schedule had room for it."""
         taking = Taking(self._deps, row, held.id)
         store = self._deps.store.sources
         try:
-            position = await files.look(self._deps, watched, held, taking)
+            if watched.rows is not None:
+                position = await rows.look(self._deps, watched.rows, held, taking)
+            elif watched.files is not None:
+                position = await files.look(self._deps, watched.files, held, taking)
+            else:
+                return False
         except NoRoomError:
-            return
+            return False
         except Exception as raised:
             error: AgentFlowError = errors.for_client(raised)
             text = error.message[:_ERROR_CHARS_MAX]
@@ -108,5 +117,6 @@ class Watchers:
                 log.warning("a source can't be read", extra={"schedule": row.name, "kind": error.kind})
             now_ms = self._deps.clock.now_ms()
             await store.looked(held.id, now_ms, position="", error_kind=error.kind, error=text)
-            return
+            return False
         await store.looked(held.id, self._deps.clock.now_ms(), position=position)
+        return True

@@ -1,0 +1,240 @@
+"""Runs that new rows start: a real PostgreSQL, scheduler, gateway, worker and NATS; nobody runs the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow_common.errors import AgentFlowError
+from agentflow_common.rpc import ReadRowsRequest
+from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.sources import rows
+from tests.support.engine import working
+from tests.support.gateway_schedules import SchedulesUnderTest
+from tests.support.row_sources import TABLE, dsn_of
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+INSERT = "INSERT INTO orders (customer) VALUES ($1)"
+
+
+@pytest.fixture
+async def dsn(db_env: dict[str, str]) -> str:
+    found = dsn_of(db_env)
+    connection = await asyncpg.connect(found)
+    await connection.execute(TABLE)
+    await connection.close()
+    return found
+
+
+@pytest.fixture
+async def shop(dsn: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+def a_worker(nats_url: str, dsn: str) -> Any:
+    return working(nats_url, trigger_databases={"shop": dsn}, pools=("nobody",))
+
+
+async def watch(schedules: SchedulesUnderTest, **given: Any) -> None:
+    told = {"database": "shop", "table": "orders", "notify": "orders", "every": "1s", **given}
+    inputs = {"text": "{{trigger.payload.row.customer}}"}
+    await schedules.create(cron=(), overlap="allow", trigger={"rows": told}, inputs=inputs)
+
+
+async def looked(schedules: SchedulesUnderTest) -> Any:
+    async def done() -> Any:
+        found = (await schedules.get()).watch
+        return found if found.looked_at else None
+
+    return await until(done)
+
+
+async def customers(schedules: SchedulesUnderTest, count: int) -> list[str]:
+    """The customers of the rows that started runs, once there are so many."""
+    state = await schedules.until(lambda state: state.number >= count)
+    assert state.number == count and not state.skipped
+    return [(await schedules.submitted(fire.child)).inputs.value["text"] for fire in state.recent]
+
+
+async def test_each_new_row_is_one_run(schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any) -> None:
+    await shop.execute(INSERT, "before")
+    async with a_worker(nats_url, dsn):
+        await watch(schedules, every="1h")  # only the notice wakes it in time
+        await looked(schedules)
+        await shop.execute(INSERT, "ann")
+        assert await customers(schedules, 1) == ["ann"]
+        async with shop.transaction():
+            await shop.execute(INSERT, "bob")
+            await shop.execute(INSERT, "cid")
+        undone = shop.transaction()
+        await undone.start()
+        await shop.execute(INSERT, "nobody")
+        await undone.rollback()
+        assert await customers(schedules, 3) == ["ann", "bob", "cid"]
+    await shop.execute(INSERT, "dan")  # nobody listens
+    await shop.execute("UPDATE orders SET customer = 'Ann' WHERE customer = 'ann'")  # not a new row
+    async with a_worker(nats_url, dsn):
+        assert await customers(schedules, 4) == ["ann", "bob", "cid", "dan"]
+        await shop.execute("UPDATE orders SET customer = 'Bob', txid = DEFAULT WHERE customer = 'bob'")
+        assert await customers(schedules, 5) == ["ann", "bob", "cid", "dan", "Bob"]
+    found = (await schedules.get()).watch
+    assert (found.kind, found.taken, found.refused) == ("row", 5, 0)
+
+
+async def test_what_commits_late_is_not_passed_over(
+    schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any
+) -> None:
+    late = await asyncpg.connect(dsn)
+    async with a_worker(nats_url, dsn):
+        await watch(schedules, existing="take")
+        await looked(schedules)
+        drawn = await late.fetchval("SELECT nextval('orders_id_seq')")  # before it has a transaction id
+        transaction = late.transaction()
+        await transaction.start()
+        await late.execute(INSERT, "late")
+        await shop.execute(INSERT, "early")
+        await asyncio.sleep(1.5)  # several looks, while the first transaction is open
+        assert (await schedules.state()).number == 0
+        await transaction.commit()
+        assert await customers(schedules, 2) == ["late", "early"]
+        await late.execute("INSERT INTO orders (id, customer) VALUES ($1, 'small number')", drawn)
+        assert await customers(schedules, 3) == ["late", "early", "small number"]
+    await late.close()
+
+
+async def test_a_long_list_is_taken_in_pieces_one_row_once(
+    schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any
+) -> None:
+    await shop.execute("INSERT INTO orders (customer) SELECT 'c' || n FROM generate_series(1, 130) AS n")
+    async with a_worker(nats_url, dsn):
+        await watch(schedules, existing="take")
+        state = await schedules.until(lambda state: state.number == 130)
+        assert not state.skipped
+        await shop.execute(INSERT, "last")
+        state = await schedules.until(lambda state: state.number == 131)
+        run = await schedules.submitted(state.recent[-1].child)
+        assert run.inputs.value["text"] == "last"
+
+
+async def read_all(dsn: str, stop: asyncio.Event) -> list[str]:
+    """What a reader finds while others write, and after that."""
+    settings = WorkerSettings(trigger_databases={"shop": dsn})
+    request = ReadRowsRequest(database="shop", table="orders", key="id", position="txid", after="1", limit=7)
+    found: list[str] = []
+    while True:
+        over = stop.is_set()
+        reply = await rows.read(request, settings)
+        found += [row.key for row in reply.rows]
+        if reply.rows:
+            last = reply.rows[-1]
+            request = ReadRowsRequest(
+                database="shop", table="orders", key="id", position="txid", after=last.position, after_key=last.key,
+                limit=7,
+            )  # fmt: skip
+        elif over:
+            return found
+
+
+async def test_no_row_is_passed_over_or_read_twice_while_many_write(dsn: str, shop: Any) -> None:
+    stop = asyncio.Event()
+
+    async def write(seed: int) -> None:
+        chance = random.Random(seed)
+        connection = await asyncpg.connect(dsn)
+        for _ in range(12):
+            transaction = connection.transaction()
+            await transaction.start()
+            for _ in range(chance.randrange(1, 4)):
+                await connection.execute(INSERT, "x")
+                await asyncio.sleep(chance.random() / 10)
+            await (transaction.commit() if chance.random() < 0.8 else transaction.rollback())
+        await connection.close()
+
+    reader = asyncio.create_task(read_all(dsn, stop))
+    await asyncio.gather(*(write(seed) for seed in range(6)))
+    stop.set()
+    found = await reader
+    expected = [str(row["id"]) for row in await shop.fetch("SELECT id FROM orders ORDER BY txid, id")]
+    assert found == expected and len(expected) > 60
+    assert found != sorted(found, key=int), "the transactions did not commit in the order of their numbers"
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [
+        ({"database": "other"}, "database_not_configured"),
+        ({"table": "none"}, "table_not_found"),
+        ({"table": "a.b.c"}, "invalid_argument"),
+        ({"table": 'orders"; DROP TABLE orders; --'}, "table_not_found"),
+        ({"key": "none"}, "column_not_found"),
+        ({"position": "id"}, "position_not_xid8"),
+        ({"after": "9000000000000"}, "position_lost"),
+    ],
+)
+async def test_what_can_not_be_read_is_told(dsn: str, request_: dict[str, Any], kind: str) -> None:
+    plain: dict[str, Any] = {"database": "shop", "table": "orders", "key": "id", "position": "txid"}
+    with pytest.raises(AgentFlowError) as caught:
+        await rows.read(ReadRowsRequest(**{**plain, **request_}), WorkerSettings(trigger_databases={"shop": dsn}))
+    assert caught.value.kind == kind
+
+
+async def test_who_may_not_read_is_told_without_the_address(dsn: str, shop: Any) -> None:
+    request = ReadRowsRequest(database="shop", table="orders", key="id", position="txid", after="1")
+    role = f"reader_{time.monotonic_ns()}"
+    await shop.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret-7'")
+    try:
+        head, _, tail = dsn.partition("@")
+        del head
+        settings = WorkerSettings(trigger_databases={"shop": f"postgresql://{role}:secret-7@{tail}"})
+        with pytest.raises(AgentFlowError) as caught:
+            await rows.read(request, settings)
+        assert caught.value.kind == "rows_denied" and "secret-7" not in caught.value.message
+    finally:
+        await shop.execute(f"DROP ROLE {role}")
+    away = WorkerSettings(trigger_databases={"shop": "postgresql://u:secret-7@127.0.0.1:1/x"})
+    with pytest.raises(AgentFlowError) as caught:
+        await rows.read(request, away)
+    assert caught.value.kind == "rows_unavailable" and "secret-7" not in caught.value.message
+    assert "secret-7" not in repr(away)
+
+
+async def test_names_are_quoted_and_large_rows_are_left_out(dsn: str, shop: Any) -> None:
+    await shop.execute(
+        'CREATE SCHEMA "Odd one"; CREATE TABLE "Odd one"."Or""ders" '
+        '("The key" uuid DEFAULT gen_random_uuid(), data text, txid xid8 NOT NULL DEFAULT pg_current_xact_id())'
+    )
+    await shop.execute('INSERT INTO "Odd one"."Or""ders" (data) VALUES (\'small\'), (repeat(\'x\', 300000))')
+    request = ReadRowsRequest(
+        database="shop", table='Odd one.Or"ders', key="The key", position="txid", after="1"
+    )  # fmt: skip
+    reply = await rows.read(request, WorkerSettings(trigger_databases={"shop": dsn}))
+    assert sorted((row.row or {}).get("data", "too large") for row in reply.rows) == ["small", "too large"]
+
+
+async def test_an_update_of_the_definition_begins_anew_elsewhere(
+    schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any
+) -> None:
+    await shop.execute("CREATE TABLE others (LIKE orders INCLUDING ALL)")
+    async with a_worker(nats_url, dsn):
+        await watch(schedules)
+        await looked(schedules)
+        await shop.execute("INSERT INTO others (customer) VALUES ('old')")
+        spec = {
+            "name": "nightly", "workflow": "report", "overlap": "allow",
+            "inputs": {"text": "{{trigger.payload.row.customer}}"},
+            "trigger": {"rows": {"database": "shop", "table": "others", "every": "1s", "existing": "take"}},
+        }  # fmt: skip
+        source = pb.ScheduleSource(text=json.dumps(spec))
+        await schedules.call("UpdateSchedule", pb.UpdateScheduleRequest(source=source))
+        assert await customers(schedules, 1) == ["old"]
