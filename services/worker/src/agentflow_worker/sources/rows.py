@@ -17,7 +17,9 @@ import asyncpg
 import msgspec
 
 from agentflow_common import rpc
+from agentflow_common.connections import transient
 from agentflow_common.errors import (
+    AgentFlowError,
     InvalidError,
     NotFoundError,
     PermissionDeniedError,
@@ -33,6 +35,7 @@ WAIT_MS_MAX: Final = 10_000
 ROWS_MAX: Final = 100
 ROW_BYTES_MAX: Final = 200_000  # below the limit of a trigger's payload
 REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
+_UNREADABLE: Final[tuple[type[Exception], ...]] = (ValueError, *transient.SURVIVED)
 _SOON_S: Final = 0.1  # after a notice: the row may be behind a transaction that is still open
 
 
@@ -136,7 +139,7 @@ async def _connected(dsn: str, name: str) -> AsyncIterator[Any]:
         try:
             yield connection
         finally:
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*transient.SURVIVED):
                 await connection.close(timeout=1.0)
     except asyncpg.InsufficientPrivilegeError as error:
         raise PermissionDeniedError(
@@ -146,7 +149,9 @@ async def _connected(dsn: str, name: str) -> AsyncIterator[Any]:
         raise PermissionDeniedError(
             f"the database {name!r} refuses the worker: check AGENTFLOW_TRIGGER_DATABASES", kind="database_refused"
         ) from error
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except AgentFlowError:
+        raise
+    except _UNREADABLE as error:
         raise RetryableError(
             f"the database {name!r} can't be read ({type(error).__name__})", kind="rows_unavailable"
         ) from error
