@@ -118,7 +118,7 @@ async def one_by_one(door: Door, emit: Emit) -> None:
 
 async def chains(door: Door, emit: Emit) -> None:
     """Measures the chain of group `engine` through the door, by each way to its end, in turn with the engine alone."""
-    ways: dict[str, Work] = {"wait": _waited, "watch": _watched}
+    ways: dict[str, Work] = {"wait": completed, "watch": _watched}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     shares: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, dict[str, float]] = {}
@@ -168,10 +168,6 @@ async def completed(client: AsyncClient, workflow: str = "chain") -> str:
     submitted = await client.workflows.submit(workflow)
     _check((await client.workflows.wait(submitted)).status)
     return submitted.run_id
-
-
-async def _waited(client: AsyncClient) -> None:
-    await completed(client)
 
 
 async def _watched(client: AsyncClient) -> None:

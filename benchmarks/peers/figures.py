@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 CHAIN = 10
 OURS = "agentflow"
 PEERS = ("restate", "dbos", "langgraph", "temporal")
-DOORS = {"_door": "default", "_door_fsync": "fsync"}  # ours through the gateway: the suffix of names, the durability
+DOORS = {"door": "default", "door_fsync": "fsync"}  # ours through the gateway: the field of a turn, the durability
 
 
 class Sample(NamedTuple):
@@ -52,9 +52,9 @@ def of_ours(turns: Sequence[Turn], more: Mapping[str, Any]) -> list[Figure]:
     """Returns our figures in both modes."""
     figures = _of_engine(OURS, "", [turn.ours for turn in turns], "default", more)
     figures += _of_engine(OURS, "_fsync", [turn.fsync for turn in turns], "fsync", more)
-    for suffix, durability in DOORS.items():
-        if doors := [door for _, door in _through_door(turns, suffix)]:
-            figures += _of_engine(OURS, suffix, doors, durability, more)
+    for field, durability in DOORS.items():
+        if doors := [door for _, door in _through_door(turns, field)]:
+            figures += _of_engine(OURS, f"_{field}", doors, durability, more)
     return figures
 
 
@@ -69,9 +69,9 @@ def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]
     figures = _of_engine(peer, "", theirs, durability, about[0])
     figures += _ratios(peer, "", [turn.ours for turn in turns], theirs, "default", durability)
     figures += _ratios(peer, "_fsync", [turn.fsync for turn in turns], theirs, "fsync", durability)
-    for suffix, mode in DOORS.items():
-        if doors := _through_door(turns, suffix):
-            figures += _ratios(peer, suffix, [door for _, door in doors], [t for t, _ in doors], mode, durability)
+    for field, mode in DOORS.items():
+        if doors := _through_door(turns, field):
+            figures += _ratios(peer, f"_{field}", [door for _, door in doors], [t for t, _ in doors], mode, durability)
     pairs = [(turn.ours, turn.nofsync) for turn in turns if turn.nofsync is not None]
     if pairs and relaxed:
         ours, nofsync = [our for our, _ in pairs], [their for _, their in pairs]
@@ -80,10 +80,9 @@ def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]
     return figures
 
 
-def _through_door(turns: Sequence[Turn], suffix: str) -> list[tuple[Sample, Sample]]:
-    """Returns (the peer, ours through the gateway) for the turns that measured it. suffix: of DOORS."""
-    found = [(turn.theirs, turn.door if suffix == "_door" else turn.door_fsync) for turn in turns]
-    return [(theirs, door) for theirs, door in found if door is not None]
+def _through_door(turns: Sequence[Turn], field: str) -> list[tuple[Sample, Sample]]:
+    """Returns (the peer, ours through the gateway) for the turns that measured it. field: of DOORS."""
+    return [(turn.theirs, door) for turn in turns if (door := getattr(turn, field)) is not None]
 
 
 def _of_engine(

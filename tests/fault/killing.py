@@ -118,6 +118,21 @@ class Processes:
         return self.folder / f"{name}.log"
 
 
+def lane_processes(folder: Path, url: str, *, concurrency: int = 100, snapshot_every: int = 200) -> Processes:
+    """A scheduler and a worker with the steps of lane_steps.py, which note in `notes` how long they have run."""
+    (folder / "notes").mkdir()
+    return Processes(
+        folder,
+        ("scheduler", "worker"),
+        url,
+        LANES_FOLDER=folder / "notes",
+        WORKER_LOAD=Path(__file__).with_name("lane_steps.py"),
+        WORKER_CONCURRENCY=concurrency,
+        AGENTFLOW_ACK_WAIT_S=2,
+        SCHEDULER_SNAPSHOT_EVERY=snapshot_every,
+    )
+
+
 async def submit(log: EventLog, definition: dict[str, Any], inputs: dict[str, Any] | None = None) -> str:
     run = ids.new_run_id()
     event = ev.RunSubmitted(

@@ -24,7 +24,7 @@ from agentflow_common.runs.fold import RunFold
 from tests.support.lanes import folded
 from tests.support.waiting import until
 
-from .killing import DRIVE_S_MAX, Processes
+from .killing import DRIVE_S_MAX, Processes, lane_processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -40,17 +40,7 @@ def limit_of(number: int) -> int:
 
 @pytest.fixture
 def processes(tmp_path: Path, nats_url: str) -> Iterator[Processes]:
-    (tmp_path / "notes").mkdir()
-    with Processes(
-        tmp_path,
-        ("scheduler", "worker"),
-        nats_url,
-        LANES_FOLDER=tmp_path / "notes",
-        WORKER_LOAD=Path(__file__).with_name("lane_steps.py"),
-        WORKER_CONCURRENCY=200,
-        AGENTFLOW_ACK_WAIT_S=2,
-        SCHEDULER_SNAPSHOT_EVERY=2_000,
-    ) as started:
+    with lane_processes(tmp_path, nats_url, concurrency=200, snapshot_every=2_000) as started:
         yield started
 
 

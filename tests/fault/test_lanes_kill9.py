@@ -19,7 +19,7 @@ from agentflow_common.log.event_log import EventLog
 from tests.support.lanes import folded
 from tests.support.waiting import until
 
-from .killing import Processes, drive, submit
+from .killing import Processes, drive, lane_processes, submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -31,17 +31,7 @@ KILLS = ("worker", "scheduler", "worker", "scheduler")
 
 @pytest.fixture
 def processes(tmp_path: Path, nats_url: str) -> Iterator[Processes]:
-    (tmp_path / "notes").mkdir()
-    with Processes(
-        tmp_path,
-        ("scheduler", "worker"),
-        nats_url,
-        LANES_FOLDER=tmp_path / "notes",
-        WORKER_LOAD=Path(__file__).with_name("lane_steps.py"),
-        WORKER_CONCURRENCY=100,
-        AGENTFLOW_ACK_WAIT_S=2,
-        SCHEDULER_SNAPSHOT_EVERY=200,
-    ) as started:
+    with lane_processes(tmp_path, nats_url) as started:
         yield started
 
 

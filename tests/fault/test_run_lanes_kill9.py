@@ -23,7 +23,7 @@ from agentflow_common.runs.fold import RunFold
 from tests.support.lanes import folded
 from tests.support.waiting import until
 
-from .killing import DRIVE_S_MAX, Processes, submit
+from .killing import DRIVE_S_MAX, Processes, lane_processes, submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -34,17 +34,7 @@ IN_FLIGHT: Final = 40  # runs that have been submitted and have not ended
 
 @pytest.fixture
 def processes(tmp_path: Path, nats_url: str) -> Iterator[Processes]:
-    (tmp_path / "notes").mkdir()
-    with Processes(
-        tmp_path,
-        ("scheduler", "worker"),
-        nats_url,
-        LANES_FOLDER=tmp_path / "notes",
-        WORKER_LOAD=Path(__file__).with_name("lane_steps.py"),
-        WORKER_CONCURRENCY=100,
-        AGENTFLOW_ACK_WAIT_S=2,
-        SCHEDULER_SNAPSHOT_EVERY=200,
-    ) as started:
+    with lane_processes(tmp_path, nats_url) as started:
         yield started
 
 

@@ -158,7 +158,7 @@ class _Workflow:
 
 
 def _lock(part: Part, owner: str) -> str:
-    """Returns the name of a mutex or semaphore; an empty text if there is none."""
+    """Returns the name of a mutex or semaphore, or an empty text."""
     mutexes = [*part["mutexes"].items(), *([part["mutex"]] if part["mutex"] else [])]
     semaphores = [*part["semaphores"].items(), *([part["semaphore"]] if part["semaphore"] else [])]
     for other in [*mutexes, *semaphores][1:]:

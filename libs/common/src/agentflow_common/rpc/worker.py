@@ -50,7 +50,7 @@ class ReadRowsRequest(Message, frozen=True):
     after_key: str | None = None  # its key; None: rows at the position itself are not known either
     notify: str = ""  # the channel that tells of new rows
     every_ms: int = 5_000
-    wait_ms: int = 0  # how long to wait for a row, if there is none
+    wait_ms: int = 0  # the longest wait for a first row
     limit: int = 50
 
 

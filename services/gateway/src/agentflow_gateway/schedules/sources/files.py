@@ -62,10 +62,11 @@ async def look(deps: Deps, files: Files, source: SourceRow, taking: Taking) -> s
 
 
 async def _take(deps: Deps, files: Files, source: SourceRow, taking: Taking, listed: Sequence[rpc.ListedFile]) -> None:
-    known = await deps.store.sources.known(source.id, [sources.item_id(file.name) for file in listed])
-    new = [file for file in listed if known.get(sources.item_id(file.name)) != file.etag]
+    ids = {file.name: sources.item_id(file.name) for file in listed}
+    known = await deps.store.sources.known(source.id, list(ids.values()))
+    new = [file for file in listed if known.get(ids[file.name]) != file.etag]
     if files.existing == "skip":
-        old = [(sources.item_id(file.name), file.etag) for file in new if file.changed_ms < source.since]
+        old = [(ids[file.name], file.etag) for file in new if file.changed_ms < source.since]
         if old:
             await deps.store.sources.add(source.id, old, deps.clock.now_ms())
         new = [file for file in new if file.changed_ms >= source.since]
