@@ -83,6 +83,21 @@ async def test_reading_more_than_one_batch_gives_everything_in_order(log: EventL
     assert await log.last(subjects.out_run(KEY)) is None
 
 
+async def test_the_newest_message_of_many_subjects(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    other = subjects.key_of("o", "run_2")
+    for subject in (subjects.run_in(KEY), subjects.out_step(KEY), subjects.out_run(KEY), subjects.run_in(other)):
+        await log.append(Entry(subject, subject.encode()))
+    newest = await log.last(subjects.run_all(KEY))
+    assert newest is not None
+    assert (newest.seq, newest.subject, newest.data) == (3, subjects.out_run(KEY), subjects.out_run(KEY).encode())
+    await log.nc.jetstream().purge_stream(subjects.EVENTS_STREAM, subject=subjects.out_run(KEY))
+    before = await log.last(subjects.run_all(KEY))
+    assert before is not None
+    assert (before.seq, before.subject) == (2, subjects.out_step(KEY))
+    assert await log.last(subjects.run_all(subjects.key_of("o", "none"))) is None
+
+
 async def test_a_tail_of_nothing_says_at_once_that_it_has_caught_up(log: EventLog) -> None:
     """A worker that starts reads what operators have set, and mostly nothing is."""
     await ensure_streams(log.nc)

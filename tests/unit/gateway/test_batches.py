@@ -83,3 +83,23 @@ async def test_a_caller_that_leaves_takes_nothing_from_the_others() -> None:
     gone.cancel()
     database.gate.set()
     assert await stays == 20
+
+
+async def test_a_batch_gathers_for_a_while_unless_somebody_waits_for_it() -> None:
+    database = Database()
+    database.gate.set()
+    calls = Batches(database.serve, gather_s=0.2)
+    first = calls.add(1)
+    await asyncio.sleep(0.02)
+    later = calls.add(2)
+    assert database.statements == []
+    assert await asyncio.gather(first, later) == [10, 20]
+    assert database.statements == [[1, 2]]
+    async with asyncio.timeout(0.1):
+        calls.add(3)
+        await calls.settled()
+    assert database.statements[1:] == [[3]]
+    hurried = calls.add(4)
+    await asyncio.sleep(0.02)
+    assert not hurried.done()  # the hurry was about what had come before
+    assert await hurried == 40

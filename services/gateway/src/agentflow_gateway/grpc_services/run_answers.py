@@ -60,11 +60,11 @@ class RunAnswers:
         kept = self._kept.get(key)
         if kept is None:
             return None
-        newer, beside = await asyncio.gather(
-            call.deps.log.read(subjects.run_all(key), kept.seq - 1, limit=2),
+        newest, beside = await asyncio.gather(
+            call.deps.log.last(subjects.run_all(key)),
             run_view.beside_log(call, key.name, kept.first_seq, kept.run.workflow, kept.run.version, kept.text),
         )
-        same = [item.seq for item in newer] == [kept.seq]  # the message itself is still there, and is the newest
+        same = newest is not None and newest.seq == kept.seq
         if not same or (tuple(kept.run.derived_run_ids), kept.run.unregistered) != beside:
             return None
         if key in self._kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,10 +16,13 @@ class Batches(Generic[Item, Answer]):
     """Serves items in the order in which they came.
 
     serve: executes a batch, and returns an answer for each item. Its error is the error of every item in the batch.
+    gather_s: how long a batch gathers before it is served, if nobody waits for it.
     """
 
-    def __init__(self, serve: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
+    def __init__(self, serve: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], gather_s: float = 0.0) -> None:
         self._serve = serve
+        self._gather_s = gather_s
+        self._hurry = asyncio.Event()  # somebody waits until everything is served
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._last: asyncio.Future[Any] | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -40,11 +44,13 @@ class Batches(Generic[Item, Answer]):
     async def settled(self) -> None:
         """Waits until everything that was added before is done, or has failed."""
         if self._last is not None and not self._last.done():
+            self._hurry.set()
             await asyncio.wait([self._last])
 
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
                 try:
                     answers = await self._serve([item for item, _ in batch])
@@ -58,4 +64,11 @@ class Batches(Generic[Item, Answer]):
                         if not future.done():
                             future.set_result(answer)
         finally:
+            self._hurry.clear()
             self._serving = None
+
+    async def _gather(self) -> None:
+        if self._gather_s and len(self._waiting) < BATCH_MAX:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._gather_s):
+                    await self._hurry.wait()

@@ -97,6 +97,7 @@ LIMIT $12
 """
 _COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $10) AS found"  # noqa: S608  (constants alone)
 LATER_MAX: Final = 10_000  # rows that wait while the database is slow
+LATER_S: Final = 0.02  # new rows wait so long for others, unless somebody asks for a list
 ACTIVE: Final = ("pending", "running", "waiting", "paused")
 
 
@@ -122,7 +123,7 @@ class RunStore(Tables):
     def __init__(self, pool: asyncpg.Pool) -> None:
         super().__init__(pool)
         self._questions = Batches(self._listed)
-        self._later = Batches(self._put_new)
+        self._later = Batches(self._put_new, LATER_S)
 
     async def has(self, org: str, run: str) -> bool:
         """True if the run is listed. The questions of many calls are one query."""
