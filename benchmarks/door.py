@@ -25,7 +25,7 @@ from benchmarks.stack import CONCURRENCY, HELD_POOL, HERE, chain, engine
 ROUNDS = 5
 IN_FLIGHT = 50
 CHAIN = 10
-RUNS_PER_ROUND = 200
+RUNS_PER_ROUND = 500  # fewer show how a round begins and ends, not how the stack runs
 SUBMISSIONS_PER_ROUND = 1_000
 CALLS = 300  # one after the other
 DURABILITY: Final = "default"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
@@ -125,8 +126,8 @@ class GatewayUnderTest:
         subject = getattr(subjects, kind)(subjects.key_of(event.org, event.run))
         return (await self.context.log.append(Entry(subject, ev.encode(event)))).seq
 
-    async def finish(self, run: str, org: str = "default") -> None:
-        """What the scheduler and a worker would append."""
+    async def finish(self, run: str, org: str = "default", pause_s: float = 0.0) -> None:
+        """What the scheduler and a worker would append. pause_s: between the step's report and its end."""
         at: dict[str, Any] = {"org": org, "run": run, "ts": 1_700_000_000_000}
         key = subjects.key_of(org, run)
         first = (await self.context.log.read(subjects.run_in(key), limit=1))[0].seq
@@ -138,6 +139,7 @@ class GatewayUnderTest:
         output = ev.Payload(value={"mail": "<EMAIL_ADDRESS:ABCDEF>"})
         done = ev.StepCompleted(**at, step="read", attempt=1, output=output, worker="w")
         seq = await self.append(done, "run_in")
+        await asyncio.sleep(pause_s)
         await self.append(ev.StepSkipped(**at, step="sum", reason="condition", seen=seq), "out_step")
         await self.append(ev.RunCompleted(**at, output=output, cost_nano=42, seen=seq), "out_run")
 

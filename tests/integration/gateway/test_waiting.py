@@ -262,12 +262,57 @@ async def test_a_run_that_begins_while_others_are_followed_is_not_read_from_the_
     assert (answer.run, late.run) == (shown, shown)
 
 
+async def test_who_comes_shortly_after_many_have_followed_begins_no_other_tail(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tails, "MANY", 2)
+    jsm = gateway.context.nc.jsm()
+
+    async def followed(count: int) -> None:
+        runs = [(await gateway.submit()).run_id for _ in range(count)]
+        waits = [asyncio.create_task(_wait(gateway, pb.WaitRunRequest(run_id=run))) for run in runs]
+        await asyncio.sleep(0.1)
+        for run in runs:
+            await gateway.finish(run)
+        async with asyncio.timeout(PATIENCE_S):
+            assert {answer.run.status for answer in await asyncio.gather(*waits)} == {COMPLETED}
+
+    await followed(3)
+    there = len(await jsm.consumers_info(subjects.EVENTS_STREAM))
+    for _ in range(3):
+        run = (await gateway.submit()).run_id
+        stream = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=run), metadata=gateway.auth())
+        assert (await stream.read()).event.type == "run.submitted"
+        assert len(await jsm.consumers_info(subjects.EVENTS_STREAM)) <= there, "nobody reads this run's shard alone"
+        await gateway.finish(run)
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await rest(stream))[-1].event.type == "run.completed"
+
+
+async def test_many_watchers_get_compact_answers_less_often(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tails, "CROWD_GATHER_S", 600.0)
+    run = (await gateway.submit()).run_id
+    watch = pb.WatchRunRequest(run_id=run, compact=True)
+    streams = [gateway.workflows.WatchRun(watch, metadata=gateway.auth()) for _ in range(run_tails.MANY)]
+    for stream in streams:
+        await stream.read()
+    await gateway.finish(run, pause_s=0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        answers = [[event.type for event in item.events] for item in await rest(streams[-1])]
+    assert answers[-1][-3:] == ["step.completed", "step.skipped", "run.completed"], "the end does not wait"
+    for stream in streams:
+        stream.cancel()
+
+
 async def test_the_tail_of_all_runs_may_lag_behind_the_tails_that_few_follow(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_tails, "GATHER_S", 600.0)
     monkeypatch.setattr(run_tails, "GATHER_FULL", 1)
     monkeypatch.setattr(run_tails, "MANY", 1)
+    monkeypatch.setattr(run_tails, "STILL_MANY_S", 0.0)
     lagging = (await gateway.submit()).run_id
     opens_it = gateway.workflows.WatchRun(pb.WatchRunRequest(run_id=lagging), metadata=gateway.auth())
     assert (await opens_it.read()).event.type == "run.submitted"

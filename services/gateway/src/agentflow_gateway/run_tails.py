@@ -7,7 +7,8 @@ the tail had begun before that read. Sequences tell what it has seen.
 
 Reading one run costs the server as much as the run itself, because it looks through all that lies between. So from
 MANY followers on there is one tail of everything, which keeps the runs that begin while it reads (recent_runs.py).
-Nothing is read from the log for those who follow such a run.
+Nothing is read from the log for those who follow such a run. Who comes shortly after many have followed gets that tail,
+too: where runs come in bursts, no other tail begins between two of them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ log = logging.getLogger(__name__)
 LINGER_S: Final = 5.0  # a tail goes on so long without a follower: the next one comes soon where runs are watched
 BEHIND_MAX: Final = 20_000  # messages that a tail may lag before readiness says so
 MANY: Final = 8  # followers from which on one tail of everything costs less
+STILL_MANY_S: Final = 5.0  # after many have followed, who comes gets that tail as well
 GATHER_S: Final = 0.01  # between two looks of that tail while much comes
+CROWD_GATHER_S: Final = 0.1  # between two answers to one of many who follow runs and are in no hurry
 GATHER_FULL: Final = 32  # messages in one look from which on it makes the whole pause
 _WAIT_S: Final = 5.0
 _TYPE: Final = b'{"type":"'  # every event that this version writes begins so
@@ -218,6 +221,7 @@ class Tails:
         self._ends = RunTail(events, subjects.ALL_RUN_DECISIONS, linger_s)
         self._shards = [RunTail(events, subjects.shard_all(shard), linger_s) for shard in range(subjects.SHARDS)]
         self._followers = 0
+        self._many_until = 0.0  # by the loop's clock
 
     @contextlib.asynccontextmanager
     async def following(self, key: subjects.EntityKey, items_max: int) -> AsyncIterator[Following]:
@@ -237,12 +241,19 @@ class Tails:
 
     @contextlib.asynccontextmanager
     async def _counted(self) -> AsyncIterator[bool]:
-        """Counts a follower. Gives True if there are many."""
+        """Counts a follower. Gives True if there are many, or were a short while ago."""
         self._followers += 1
+        now = asyncio.get_running_loop().time()
+        if self._followers >= MANY:
+            self._many_until = now + STILL_MANY_S
         try:
-            yield self._followers >= MANY
+            yield now <= self._many_until
         finally:
             self._followers -= 1
+
+    def gather_s(self, least_s: float) -> float:
+        """Returns the time to leave between two answers to a follower that asks for `least_s`; 0 stays 0."""
+        return max(least_s, CROWD_GATHER_S) if least_s and self._followers >= MANY else least_s
 
     def appended(self, key: subjects.EntityKey, seq: int) -> None:
         """Notes that this gateway has begun a run. seq: of its first event."""

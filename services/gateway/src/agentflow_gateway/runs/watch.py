@@ -75,7 +75,7 @@ class Watchers:
     ) -> AsyncGenerator[Piece, None]:
         """Yields events and tokens until the run's terminal event. NotFoundError, OverloadedError.
 
-        gather_s: the least time between two pieces of a run that goes on.
+        gather_s: the least time between two pieces of a run that goes on; it is longer while many watch.
         follow_chain: goes on with the run that continues this one.
         """
         with self._gate.entered(call.deps.settings.watchers_max):
@@ -118,7 +118,7 @@ async def _followed(
                 await asyncio.sleep(LAG_S)
                 continue
             while not following.lost:
-                if piece := feed.piece(await following.take(gather_s=gather_s)):
+                if piece := feed.piece(await following.take(gather_s=tails.gather_s(gather_s))):
                     yield piece
                 if feed.has_ended():
                     return
