@@ -28,6 +28,7 @@ from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.tables import Store
 from agentflow_sdk import AsyncClient
 
+FACT: dict[str, Any] = {"org": "default", "ts": 5}  # what every fact of a run says beside its run
 EMAIL = "@".join(("jane.doe", "example.org"))
 DEFINITION = """\
 name: review
@@ -125,6 +126,19 @@ class GatewayUnderTest:
     async def append(self, event: ev.Event, kind: str) -> int:
         subject = getattr(subjects, kind)(subjects.key_of(event.org, event.run))
         return (await self.context.log.append(Entry(subject, ev.encode(event)))).seq
+
+    async def begin(self, run: str) -> None:
+        """What a submission would append, of a definition without nodes."""
+        event = ev.RunSubmitted(**FACT, run=run, workflow="w", version=1, definition={"dag": {"nodes": []}})
+        await self.append(event, "run_in")
+
+    async def end(self, run: str, continued_as: str = "") -> None:
+        """What the scheduler would append at last."""
+        seen = await self.context.log.newest(subjects.run_in(subjects.key_of("default", run)))
+        await self.append(ev.RunCompleted(**FACT, run=run, continued_as=continued_as, seen=seen), "out_run")
+
+    async def wait(self, request: workflow_pb2.WaitRunRequest) -> Any:
+        return await self.workflows.WaitRun(request, metadata=self.auth())
 
     async def finish(self, run: str, org: str = "default", pause_s: float = 0.0) -> None:
         """What the scheduler and a worker would append. pause_s: between the step's report and its end."""
