@@ -206,7 +206,6 @@ async def _watched(client: Any, run: str) -> list[RunEvent]:
     return [item async for item in client.workflows.watch(run) if isinstance(item, RunEvent)]
 
 
-@pytest.mark.parametrize("name", ["code_review", "derived", "everything"])
 async def test_a_watch_follows_a_chain_and_names_the_run_of_each_event(gateway: GatewayUnderTest) -> None:
     for run, following in (("run_one", "run_two"), ("run_two", "run_three")):
         await gateway.begin(run)

@@ -174,6 +174,7 @@ async def test_a_client_that_waits_asks_the_next_gateway(nats_url: str, db_env: 
         await client.close()
 
 
+@pytest.mark.parametrize("name", ["code_review", "derived", "everything"])
 async def test_a_kept_answer_is_what_a_new_one_would_be(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
