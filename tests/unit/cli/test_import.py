@@ -40,6 +40,14 @@ def test_an_import_writes_files_that_are_valid_and_replaces_none(source: Path) -
     agentctl("workflow", "import", source, "--from", "argo", "--to", "ours.yaml", "--force")
 
 
+def test_no_definition_is_written_over_another_one(source: Path) -> None:
+    done = agentctl("workflow", "import", source, "--from", "argo", "--to", "report_checks.yaml", "--force", code=2)
+    assert done.stderr == (
+        "error: report_checks.yaml: two definitions would be written to this file\n  choose another name for --to\n"
+    )
+    assert not Path("report_checks.yaml").exists()
+
+
 def test_an_import_as_json_has_definitions_and_remarks() -> None:
     done = agentctl("workflow", "import", "-", "--from", "n8n", "-o", "json", stdin=FOREIGN["n8n"])
     found = yaml.safe_load(done.stdout)

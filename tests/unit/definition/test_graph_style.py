@@ -98,7 +98,7 @@ def test_the_old_word_for_the_bound_is_understood() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("function: review_code", "function: ''", "line 4, nodes[0].function: string should have at least 1"),
+        ("function: review_code", "function: ''", "line 4, nodes[0].function: must have at least 1 character, got ''"),
         ("tool: code.fix\n", "tool: code.fix\n    polcy: 3\n", "line 7, nodes[1].polcy: unknown field 'polcy'"),
         (OK, "writes: 5", "line 9, nodes[2].writes: give a key of the state"),
         (OK, "writes: {ok: approved}", "line 9, nodes[2].writes.ok: 'approved' is not a part"),

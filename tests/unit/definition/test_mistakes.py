@@ -95,6 +95,11 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
         (graph(CLOSED, node="name: a, function: f, args: {x: state.nothing}"), "'nothing' is not a key of the state"),
         (graph(CLOSED[:-1] + "}, reducers: {log: append}"), "state.reducers: 'log' is not a key"),
         (graph("", edges="{from: START, to: a}"), "there is no node 'START' (`entry_point` names the first node)"),
+        (over("zip: {}"), "config.zip: must have at least 1 field, got 0"),
+        (dag(f"id: a, {FN}", top="lock: 5\n"), "lock: must be a mapping, or a list of mappings, got a number"),
+        (dag(f"id: a, {FN}", top="lock: {key: k, nodes: []}\n"), "lock.nodes: must have at least 1 item, got 0"),
+        (dag(f"id: a, {FN}", top="lock: {key: '', nodes: [a]}\n"), "lock.key: must have at least 1 character, got ''"),
+        (dag(f"id: a, {FN}", top=f"run_lane: {'k' * 999}\n"), f"at most 256 characters, got '{'k' * 199}\u2026"),
         (graph("", edges="{from: a, to: end}"), "there is no node 'end' (write END)"),
     ],
 )  # fmt: skip

@@ -53,8 +53,7 @@ def convert(text: str, engine: str, source: str = "definition", check: Check | N
     """
     part = Part.of_text(text, source)
     try:
-        flows = ENGINES[engine](part)
-        written = tuple(Written(name_of(flow.name), _yaml(flow.definition())) for flow in flows)
+        flows, written = _named_apart(ENGINES[engine](part))
     except (RecursionError, UntranslatableError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise part.wrong(f"the definition can't be translated: {why}", "split it, or make it simpler") from None
@@ -64,6 +63,17 @@ def convert(text: str, engine: str, source: str = "definition", check: Check | N
             invalid[definition.name] = None
             flow.part.remark(f"the definition {definition.name!r} is not valid yet: {message}", fix)
     return Imported(written, tuple(sorted(part.remarks.found)[:REMARKS_MAX]), tuple(invalid))
+
+
+def _named_apart(flows: list[Flow]) -> tuple[list[Flow], tuple[Written, ...]]:
+    """Returns the flows and their definitions, each name once. Raises InvalidError if two of one name differ."""
+    found: dict[str, tuple[Flow, str]] = {}
+    for flow in flows:
+        name, text = name_of(flow.name), _yaml(flow.definition())
+        known = found.setdefault(name, (flow, text))
+        if known[1] != text:
+            raise flow.part.wrong(f"two definitions would have the name {name!r}", "give one of them another name")
+    return [flow for flow, _ in found.values()], tuple(Written(name, text) for name, (_, text) in found.items())
 
 
 def problems(text: str) -> list[tuple[str, str]]:

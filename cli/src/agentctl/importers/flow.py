@@ -8,6 +8,7 @@ said by edges, the step stays as a wait of no time. Pure.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,11 +27,17 @@ STEPS_MAX: Final = 2_000  # of a flow, with those that do nothing
 _RESERVED: Final = {
     *OF_TEMPLATES, *OF_CONDITIONS, *BUILT_IN, "self", "item", "index", "iteration", "previous", "output", "END",
 }  # fmt: skip
+_NAME_CHARS_MAX: Final = 56
 
 
 def name_of(wanted: str) -> str:
-    """Returns a name that a workflow, a node or an input may have, and that templates can read."""
-    found = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_")[:56] or "step"
+    """Returns a name that a workflow, a node or an input may have, and that templates can read.
+
+    Long names that differ only at their end stay different.
+    """
+    found = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_") or "step"
+    if len(found) > _NAME_CHARS_MAX:
+        found = f"{found[: _NAME_CHARS_MAX - 9]}_{zlib.crc32(wanted.encode(errors='replace')):08x}"
     found = f"_{found}" if found[0].isdigit() else found
     return f"{found}_step" if found in _RESERVED else found
 

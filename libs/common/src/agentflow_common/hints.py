@@ -21,6 +21,12 @@ _WRITE: Final = {
     "list_type": "write a list",
     "dict_type": "write an object",
 }
+_LENGTHS: Final = {  # the words, and the name of the bound in the error's context
+    "string_too_short": ("at least", "min_length"),
+    "string_too_long": ("at most", "max_length"),
+    "too_short": ("at least", "min_length"),
+    "too_long": ("at most", "max_length"),
+}
 _CHOICES: Final = ("literal_error", "enum")  # the context of the error lists the choices, in quotes
 _BOUNDS: Final = {  # the words, and the name of the bound in the error's context
     "greater_than_equal": ("at least", "ge"),
@@ -52,6 +58,11 @@ def plain(item: Any) -> str:
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
         return f"must be {words} {item['ctx'][bound]:,}"
+    if kind in _LENGTHS:
+        words, bound = _LENGTHS[kind]
+        many = item["ctx"][bound]
+        unit = "character" if kind.startswith("string") else "field" if isinstance(item["input"], dict) else "item"
+        return f"must have {words} {many:,} {unit}{'' if many == 1 else 's'}"
     return _WRITE.get(kind) or str(item["msg"]).removeprefix("Value error, ")
 
 

@@ -50,7 +50,10 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
 
     async def on_control(msg: Msg) -> None:
         hint = msgspec.json.decode(msg.data, type=Hint)
-        executor.in_hand.cancel(hint.run, hint.step, hint.attempt, forced=hint.mode != "graceful")
+        forced = hint.mode != "graceful"
+        executor.in_hand.cancel(hint.run, hint.step, hint.attempt, forced=forced)
+        if forced and hint.step:
+            executor.positions.closed.note(hint.run, hint.step, hint.attempt)
 
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
     await pools.start()
@@ -123,7 +126,12 @@ async def _extend(context: Context[WorkerSettings], executor: Executor) -> None:
                 continue
             try:
                 await context.log.in_progress(attempt.delivery)
-                if turn % CANCEL_POLL_TURNS == 0 and await executor.positions.is_over(attempt.key):
-                    executor.in_hand.cancel(attempt.task.run)
+                if turn % CANCEL_POLL_TURNS:
+                    continue
+                task = attempt.task
+                if await executor.positions.is_over(attempt.key):
+                    executor.in_hand.cancel(task.run)
+                elif await executor.positions.closed.has(attempt.key, task, attempt.delivery.seq):
+                    executor.in_hand.cancel(task.run, task.step, task.attempt)
             except Exception:
                 log.warning("heartbeat failed; the next one follows", extra={"run": attempt.task.run})

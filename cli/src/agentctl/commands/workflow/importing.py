@@ -80,7 +80,12 @@ def _print(made: Imported) -> None:
 def _write(made: Imported, to: Path, *, force: bool) -> list[Path]:
     """Writes each definition to its file, and returns the files. Writes nothing if one is there already."""
     first, *others = made.definitions
-    files = {to: first.text} | {to.with_name(f"{written.name}.yaml"): written.text for written in others}
+    files = {to: first.text}
+    for written in others:
+        path = to.with_name(f"{written.name}.yaml")
+        if path in files:
+            raise CliError(f"{path}: two definitions would be written to this file", fix="choose another name for --to")
+        files[path] = written.text
     for path in files:
         if path.exists() and not force:
             raise CliError(f"{path}: exists already", fix="choose another name, or say --force")

@@ -12,6 +12,7 @@ from agentctl.importers.argo.leaves import Leaves, parameters, policy_of
 from agentctl.importers.expression import Expr, Literal, Op, Ref, UntranslatableError, negated, value
 from agentctl.importers.flow import START, Flow, condition_of, name_of, translated
 from agentctl.importers.source import Part
+from agentflow_common.places import Place
 
 _GLOBAL: Final = re.compile(r"workflow\.parameters\.([A-Za-z0-9_-]+)")
 _POD: Final = dict.fromkeys(
@@ -58,7 +59,7 @@ class _Workflow:
         note = source["metadata"]["annotations"]["workflows.argoproj.io/description"]
         self.main = Flow(self.name, spec, " ".join(note.text().split())[:500])
         self.globals = sorted({*_GLOBAL.findall(json.dumps(spec.value, default=str)), *self.arguments})
-        self.children: dict[str, Flow] = {}
+        self.children: dict[Place, Flow] = {}  # by the places of their templates
 
     def flows(self) -> list[Flow]:
         spec, flow = self.spec, self.main
@@ -138,14 +139,18 @@ class _Workflow:
         if key := _lock(part, "workflow"):
             flow.more["run_lane"] = {"key": key, "limit": 1}
 
-    def child(self, name: str) -> str:
+    def child(self, template: Part, name: str) -> str:
         """Returns the name of the subworkflow of a template, which is made when it is first needed."""
-        child = name_of(f"{self.name}_{name}")
-        if child in self.children:
-            return child
-        template = self.templates[name]
+        if template.place in self.children:
+            return self.children[template.place].name
+        taken = {self.name, *(flow.name for flow in self.children.values())}
+        child = base = name_of(f"{self.name}_{name}")
+        number = 1
+        while child in taken:
+            number += 1
+            child = f"{base}_{number}"
         flow = Flow(child, template)
-        self.children[child] = flow
+        self.children[template.place] = flow
         for wanted, part in parameters(template).items():
             given = part["value"].value
             static = "value" in part and not (isinstance(given, str) and "{{" in given)
@@ -328,7 +333,7 @@ class Body:
             work: dict[str, Any] = {"type": "subworkflow", "config": {"workflow": name_of(wanted)}}
             work["config"]["inputs"] = leaves.arguments({}, arguments)
         elif is_composite(template):
-            child = self.workflow.child(template["name"].text() or name)
+            child = self.workflow.child(template, template["name"].text() or name)
             passed = {name_of(wanted): value(Ref(name_of(wanted))) for wanted in self.workflow.globals}
             given = {**passed, **leaves.arguments(parameters(template), arguments)}
             work = {"type": "subworkflow", "config": {"workflow": child, "inputs": given}}

@@ -195,8 +195,11 @@ class _Tasks:
         step = self._step(name, {**made.node, "policy": policy}, part, entry, document)
         if made.keeps:
             return [(step, document)]
-        found = next(other.id for other in reversed(self.flow.steps.values()) if other.node is not None)
-        return [(step, document.put((), made.result(Ref(found, ("output",)))))]
+        return [(step, document.put((), made.result(Ref(self._newest(), ("output",)))))]
+
+    def _newest(self) -> str:
+        """Returns the id of the step that was added last, whatever else was put behind it."""
+        return next(other.id for other in reversed(self.flow.steps.values()) if other.node is not None)
 
     def _set(self, name: str, part: Part, entry: str, document: Document) -> list[End]:
         found = values.read(part["set"], self.scope(document))
@@ -328,7 +331,7 @@ class _Tasks:
         else:
             config["body"] = self._child(name, part, each, at, document)
         step = self._step(name, {"type": "map", "config": config}, part, entry, document)
-        return [(step, document.put((), Ref(name_of(name), ("output",))))]
+        return [(step, document.put((), Ref(self._newest(), ("output",))))]
 
     def _child(self, name: str, part: Part, each: str, at: str, document: Document) -> dict[str, Any]:
         """Returns the body of a loop with several tasks: a subworkflow that gets the item and the document."""

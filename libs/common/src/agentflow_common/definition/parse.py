@@ -110,9 +110,9 @@ def _follows(path: Place, authored: Authored) -> bool:
 def _of_their_own(error: ValidationError) -> list[Any]:
     """Returns pydantic's errors without those that only follow from others."""
     raw: list[Any] = list(error.errors(include_url=False))[:PROBLEMS_MAX]
-    # a list whose items are wrong is also reported as too short
+    # a list of nodes that are wrong is also reported as too short
     inner = any(item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2 for item in raw)
-    return [item for item in raw if not (inner and item["type"] == "too_short")]
+    return [item for item in raw if not (inner and item["type"] == "too_short" and item["loc"] == ("dag", "nodes"))]
 
 
 def _readable(data: dict[str, Any] | None) -> Definition | None:

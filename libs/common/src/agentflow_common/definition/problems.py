@@ -14,6 +14,8 @@ from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Place
 
+SHOWN_CHARS_MAX: Final = 200  # of a value in a message
+
 
 def located(item: Any) -> Place:
     """Returns the place of a pydantic error in the data."""
@@ -64,12 +66,20 @@ def _message_and_fix(item: Any, loc: Place) -> tuple[str, str]:
     if kind == "too_short" and loc == ("dag", "nodes"):
         return "there are no nodes", "add at least one"
     if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
-        message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
+        message = f"{message[:1].lower()}{message[1:]}, got {shown(given)}"
+    elif kind in {"too_short", "too_long"} and isinstance(given, dict | list | tuple):
+        message = f"{message}, got {len(given):,}"
     elif kind != "value_error" and "input" in item and isinstance(given, dict | list):
         message = f"{message[:1].lower()}{message[1:]}, got {kind_of(given)}"
     if kind == "string_type" and isinstance(given, bool):
         return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
     return message, hints.meant(item, _TYPES.get(str(given).lower(), ""))
+
+
+def shown(value: str | float) -> str:
+    """Returns a value of the author as a message shows it: the beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}\u2026"
 
 
 # What other languages call the types of JSON.
@@ -88,14 +98,17 @@ def _no_mapping(item: Any, _loc: Place) -> tuple[str, str]:
     return f"must be a mapping, got {kind_of(item['input'])}", ""
 
 
-def _no_list(item: Any, _loc: Place) -> tuple[str, str]:
+def _no_list(item: Any, loc: Place) -> tuple[str, str]:
     given = item["input"]
+    if loc == ("lock",):
+        return f"must be a mapping, or a list of mappings, got {kind_of(given)}", "write {key: ..., nodes: [...]}"
     return f"must be a list, got {kind_of(given)}", f"write [{given}]" if isinstance(given, str) else ""
 
 
 def _other_text(item: Any, _loc: Place) -> tuple[str, str]:
     pattern = item["ctx"]["pattern"]
-    return f"{item['input']!r} is not valid here", PATTERN_WORDS.get(pattern, f"write a text that matches {pattern}")
+    fix = PATTERN_WORDS.get(pattern, f"write a text that matches {pattern}")
+    return f"{shown(item['input'])} is not valid here", fix
 
 
 def _other_type(item: Any, loc: Place) -> tuple[str, str]:

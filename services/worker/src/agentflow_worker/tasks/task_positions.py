@@ -12,6 +12,7 @@ from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.subjects import EntityKey
 from agentflow_worker import machine
+from agentflow_worker.tasks.closed_steps import ClosedSteps
 from agentflow_worker.tasks.task_chain import TakenOver, TaskChain
 
 RUN_CHECK_S: Final = 1.0  # how long the answer "this run is not over" is believed
@@ -26,6 +27,7 @@ class TaskPositions:
         self._blobs = blobs
         self._clock = clock
         self._worker_id = worker_id
+        self.closed = ClosedSteps(event_log)
         self._open_until: dict[str, float] = {}  # runs that were not over, and how long that is believed
 
     async def first(self, chain: TaskChain) -> ev.StepScheduled | None:
@@ -34,7 +36,12 @@ class TaskPositions:
         age_ms = self._clock.now_ms() - delivery.ts
         if machine.needs_check(task, delivery.delivered, age_ms):
             return await self.current(chain)
-        return None if age_ms > machine.STALE_MS and await self.is_over(chain.key) else task
+        if self.closed.was_noticed(task):
+            return None
+        if age_ms <= machine.STALE_MS:
+            return task
+        over = await self.is_over(chain.key) or await self.closed.has(chain.key, task, delivery.seq)
+        return None if over else task
 
     async def current(self, chain: TaskChain, *, own: bool = False) -> ev.StepScheduled | None:
         """Returns the step that the task is at by the log; None if the task is over.
