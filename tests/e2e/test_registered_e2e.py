@@ -22,7 +22,7 @@ dag:
       type: function
       config: {{function_name: text_splitter, function_args: {{text: "{text}", chunk_size: 10}}}}
 """
-DIFFERENT = "(unregistered definition)"
+DIFFERENT = "(unregistered)"
 
 
 def flow(name: str, text: str, version: int = 1) -> str:

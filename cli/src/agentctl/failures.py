@@ -46,6 +46,7 @@ _OPTIONS: Final = {  # the option or the argument for a field of the API, where 
     "start_ms": "--start",
     "tags": "--tag",
     "time_zone": "--tz",
+    "values": "--set",
 }
 _FIELD: Final = re.compile(r"(?:filter\.)?([a-z_]+)(?:\.(.+)|\[(.+)\])?\Z")
 _LINE: Final = re.compile(r"line (\d+)(?:, column (\d+))?(?:, (.*))?\Z")
@@ -126,7 +127,8 @@ def _as_option(place: str, options: Container[str]) -> str:
     names = (_OPTIONS.get(field, ""), f"--{field.replace('_', '-')}", field.upper(), field)
     option = next((name for name in names if name and name in options), "")
     if option:
-        return f"{option} {match[2] or match[3] or ''}".rstrip()
+        part = match[2] or match[3] or ""
+        return option if part.isdecimal() else f"{option} {part}".rstrip()  # a number is a place in a list
     return "" if place == "filter" else place
 
 

@@ -62,6 +62,10 @@ def _show(run: Run, output: Format) -> None:
 
     note("")
     emit(run.to_dict(), output, lambda: render.run(run))
+    if run.continued_as:
+        note(
+            f"the run goes on as {run.continued_as}; follow it with: agentctl workflow watch {run.continued_as} --chain"
+        )
     exit_by(run)
 
 

@@ -70,8 +70,10 @@ async def test_a_cancellation_lets_steps_end_within_their_grace(platform: Platfo
     await platform.reaches(run, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})
     await platform.flows.cancel(run, "enough", grace_s=300)
     await until(lambda: platform.has(run, ev.TimerSet))  # the grace: the cancellation was decided
+    assert "the run is being cancelled: enough; what" in (await platform.flows.why(run)).summary
     open_gate("enough")
     ended = await platform.flows.wait(run, timeout=PATIENCE_S)
+    assert (ended.cancel_reason, (await platform.flows.why(run)).summary) == ("enough", "the run was cancelled: enough")
     assert (ended.status, ended.step("s").status) == (RunStatus.CANCELLED, StepStatus.COMPLETED)
     hard = await platform.submit(text % "never")
     await platform.reaches(hard, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})

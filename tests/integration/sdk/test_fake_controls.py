@@ -106,6 +106,10 @@ def test_a_paused_run_holds_still_and_a_cancelled_one_ends(client: Client) -> No
     types = [item.type for item in client.workflows.watch(run) if isinstance(item, RunEvent)]
     assert types[-2:] == ["step.cancelled", "run.cancelled"]
     assert "run.paused" in types
+    ended = client.workflows.get(run)
+    assert ended.cancel_reason == "enough"
+    with pytest.raises(RunFailedError, match="was cancelled: enough"):
+        ended.raise_for_status()
 
 
 def test_a_run_stops_before_its_breakpoints(server: FakeAgentFlow, client: Client) -> None:

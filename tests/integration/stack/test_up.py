@@ -191,6 +191,11 @@ def test_usage_07_settings_are_kept_over_down_and_up_and_changed_by_restart(fold
         until_now(lambda: "mine.other" in {tool.name for tool in opened.tools.list()})
     (folder / "other.py").write_text(TOOL.replace("mine.answer", "mine.other") + "\n# edited\n")
     assert "was changed after" in run("up", "--detach", "--load", "other.py", cwd=folder).stderr
+    (folder / "other.py").write_text(TOOL.replace("mine.answer", "mine.third"))
+    made = run("up", "--detach", "--restart", "--timeout", "300", cwd=folder)  # whatever is given, or nothing
+    assert made.returncode == 0, made.stderr
+    with client(folder) as opened:
+        until_now(lambda: "mine.third" in {tool.name for tool in opened.tools.list()})
     assert run("down", cwd=folder).returncode == 0
     (folder / "other.py").unlink()
     made = run("up", "--detach", cwd=folder)

@@ -55,6 +55,8 @@ def at(place: str) -> Callable[[], Any]:
         ("workflow submit", "deadline_ms", "--deadline"),
         ("workflow submit", "inputs.document_key", "--input document_key"),
         ("workflow submit", "tags['A B']", "--tag 'A B'"),
+        ("workflow submit", "break_at[1]", "--break-at"),
+        ("workflow continue", "values['judge']", "--set 'judge'"),
         ("schedule create", "time_zone", "--tz"),
         ("trace query", "end_ms", "--end"),
         ("audit list", "before_ms", "--until"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from agentctl.commands.lane import _table
 from agentctl.display.progress import brief
-from agentctl.display.render import _about, _with_their_parts, timeline
-from agentflow_sdk import ErrorInfo, Lane, RunStatus, Step, StepStatus, Trace, TraceStep
+from agentctl.display.render import _about, _origin, _with_their_parts, timeline
+from agentflow_sdk import ErrorInfo, Lane, Run, RunStatus, Step, StepStatus, Trace, TraceEvent, TraceStep
 
 
 def step(key: str, **fields: object) -> Step:
@@ -19,6 +21,31 @@ def test_parts_stand_after_the_step_that_holds_them() -> None:
     assert [item.step for item in _with_their_parts([step(key) for key in keys])] == [
         "each", "each[0]", "each[1]", "l", "l@1", "l@2", "ok", "each#2", "each#2[0]", "lost[0]",
     ]  # fmt: skip
+
+
+def test_later_visits_stand_in_the_order_in_which_they_were_scheduled() -> None:
+    at = {"plan": 1, "search": 2, "skipped": 0, "check": 2, "answer": 3, "search#2": 2, "plan#2": 4, "search#3": 5}
+    made = [step(key, scheduled_at=when) for key, when in at.items()]
+    assert [item.step for item in _with_their_parts(made)] == [
+        "plan", "search", "skipped", "check", "search#2", "answer", "plan#2", "search#3",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "text"),
+    [
+        ("", "", ""),
+        ("detached", "survey", "step survey of run_o, detached"),
+        ("continue", "again", "run_o, which it continues"),
+        ("schedule", "", "schedule letters"),
+        ("fork", "b", "fork of run_o at b"),
+        ("retry", "", "retry of run_o"),
+    ],
+)
+def test_a_run_says_where_it_comes_from(kind: str, at: str, text: str) -> None:
+    tags = {"schedule": "letters"} if kind == "schedule" else {}
+    run = Run("run_x", "w", 1, RunStatus.RUNNING, origin_kind=kind, origin_step=at, tags=tags)
+    assert _origin(dataclasses.replace(run, origin_run_id="run_o" if kind else "")) == text
 
 
 def test_a_subworkflow_s_run_is_named_however_it_ended() -> None:
@@ -53,6 +80,11 @@ def test_a_pool_in_which_steps_wait_and_no_worker_is_has_a_mark_in_the_list_of_l
     [
         ("file_not_found: there is no file 'x': check the name", "file_not_found: there is no file 'x'"),
         ("file_not_found: there is no file", "file_not_found: there is no file"),
+        (
+            "undecidable: zipped: zip: the lists differ in length: 'a' has 3",
+            "undecidable: zipped: zip: the lists differ in length",
+        ),
+        ("invalid_arguments: tool slow: name: it is no text: x", "invalid_arguments: tool slow: name: it is no text"),
         ("timeout", "timeout"),
         ("", ""),
     ],
@@ -66,3 +98,20 @@ def test_the_attempts_of_a_timeline_stand_in_the_order_of_the_log_whatever_the_c
     second = TraceStep("a_later", 1, StepStatus.COMPLETED, scheduled_at=1_000, finished_at=1_001)
     rows = timeline(Trace("run_x", "w", RunStatus.COMPLETED, steps=(first, second))).columns[0].cells
     assert list(rows) == ["first", "a_later"]
+
+
+@pytest.mark.parametrize(
+    ("granted", "finished", "status", "time"),
+    [(4_000, 5_000, "completed", "2.00 s"), (0, 5_000, "cancelled", "3.00 s"), (0, 0, "queued", "0 ms")],
+)
+def test_a_timeline_begins_with_the_submission_and_shows_the_wait_for_a_run_lane(
+    granted: int, finished: int, status: str, time: str
+) -> None:
+    events = [TraceEvent("AF_EVENTS", 1, 2_000, "run.queued")]
+    events += [TraceEvent("AF_EVENTS", 2, granted, "run.slot_granted")] * bool(granted)
+    step = TraceStep("work", 1, StepStatus.COMPLETED, scheduled_at=4_000, finished_at=5_000, reason="x")
+    trace = Trace("run_x", "w", RunStatus.RUNNING, started_at=1_000, finished_at=finished, steps=(step,), events=events)
+    cells = [[str(cell) for cell in column.cells] for column in timeline(trace).columns]
+    assert cells[0] == ["(the run)", "work"] and cells[1][0] == status
+    assert cells[2] == ["+1.00 s", "+3.00 s"] and cells[3][0] == time
+    assert cells[5] == ["waited for its run lane" if finished else "waits for its run lane", "x"]

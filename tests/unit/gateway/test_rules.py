@@ -234,6 +234,24 @@ def test_unforeseen_errors_tell_the_client_nothing_but_an_id(caplog: pytest.LogC
     assert [r.incident for r in caplog.records] == [incident]  # type: ignore[attr-defined]
 
 
+def test_problems_come_in_the_order_of_their_lines_and_those_of_subworkflows_last() -> None:
+    lines = {("dag", "nodes"): 4, ("dag", "nodes", 1): 7, ("dag", "nodes", 1, "config", "workflow"): 9}
+    problems = [
+        Problem("child@1: dag.nodes[0].config", "c"),
+        Problem("line 12, dag.nodes[3].config.prompt_ref", "p"),
+        Problem("dag.nodes[1].config.workflow", "w", "register it"),
+        Problem("dag.nodes[1].config.inputs.x", "x"),
+    ]
+    found = [str(problem) for problem in unknown_names.by_lines(problems, lines)]
+    assert found == [
+        "line 7, dag.nodes[1].config.inputs.x: x",
+        "line 9, dag.nodes[1].config.workflow: w (register it)",
+        "line 12, dag.nodes[3].config.prompt_ref: p",
+        "child@1: dag.nodes[0].config: c",
+    ]
+    assert unknown_names.by_lines(problems[2:3], None) == tuple(problems[2:3])
+
+
 def test_missing_names_suggest() -> None:
     (problem,) = unknown_names.missing_names(
         {"file.raed": "dag.nodes[0].config.tool_name"}, {"file.read", "s3.put"}, "tool"

@@ -97,6 +97,12 @@ def test_a_cancellation_and_a_compensation_are_told() -> None:
     state.cancel_requested = True
     state.timers["grace"] = TimerState("grace", NOW + 30_000)
     assert explained(state)[0].summary == "the run is being cancelled; what still runs is closed in 30 s"
+    state.cancel_reason = "the order was withdrawn"
+    assert "is being cancelled: the order was withdrawn; what" in explained(state)[0].summary
+    state.status = RunStatus.CANCELLED
+    assert explained(state)[0].summary == "the run was cancelled: the order was withdrawn"
+    state.status = RunStatus.COMPLETED  # the request came too late
+    assert explained(state)[0].summary == "the run has completed"
     state = run_state(**{"a:undo": StepState(status=StepStatus.RUNNING, started_at=NOW)})
     state.ending = Ending("failed", ("a",))
     found, steps = explained(state)

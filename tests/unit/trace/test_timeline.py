@@ -73,6 +73,14 @@ def test_a_result_that_the_scheduler_had_not_seen_comes_after_its_time_out() -> 
     assert (step.cost_nano, line.cost_nano) == (9, 9)  # spent is spent
 
 
+def test_a_step_that_was_skipped_or_cancelled_says_why() -> None:
+    closed = ev.StepCancelled(**IDS, ts=130, seen=1, step="a", attempt=1, reason="b started without it")
+    skipped = ev.StepSkipped(**IDS, ts=130, seen=1, step="c", reason="no incoming edge was taken")
+    cancelled, left_out = machine.fold(_rows(SUBMITTED, STARTED, _scheduled(120), closed, skipped)).steps()
+    assert (cancelled.status, cancelled.reason, cancelled.error) == ("cancelled", "b started without it", "")
+    assert (left_out.status, left_out.reason) == ("skipped", "no incoming edge was taken")
+
+
 def test_an_answer_keeps_its_steps_when_bodies_or_events_do_not_fit() -> None:
     log = _rows(SUBMITTED, STARTED, _scheduled(120))
     few = machine.reply(RUN, log, len(log[0].body) + 1, 100)

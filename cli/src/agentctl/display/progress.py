@@ -223,10 +223,12 @@ def describe_error(error: Body) -> str:
 def brief(error: str) -> str:
     """Returns the type of an error and the beginning of its message, for places beside the one that shows it in full.
 
-    Details and the fix follow a colon in a message.
+    Details and the fix follow a colon in a message, behind at least four words. What has fewer says only where.
     """
     kind, colon, message = error.partition(": ")
-    return f"{kind}{colon}{message.partition(': ')[0]}"
+    parts = message.split(": ")
+    enough = (end for end in range(1, len(parts)) if len(": ".join(parts[:end]).split()) > 3)
+    return f"{kind}{colon}{': '.join(parts[: next(enough, len(parts))])}"
 
 
 def _few(names: Any) -> str:

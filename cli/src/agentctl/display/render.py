@@ -69,7 +69,7 @@ def output(value: Any, order: Sequence[str] = ()) -> Any:
 
 def title(item: Run | RunSummary | Trace) -> str:
     """Returns `name@version`, with a remark if the run has a definition of its own under that name."""
-    return f"{item.workflow}@{item.version}{' (unregistered definition)' * item.unregistered}"
+    return f"{item.workflow}@{item.version}{' (unregistered)' * item.unregistered}"
 
 
 def _tokens(item: Run | Trace) -> str:
@@ -86,14 +86,15 @@ def run(item: Run) -> None:
         ("workflow", title(item)),
         ("status", status_text(item.status.value)),
         ("error", error),
+        ("reason", item.cancel_reason if item.cancel_reason not in error else ""),
         ("stopped before", ", ".join(item.stopped_before)),
         ("breakpoints", "every step" if item.step_by_step else ", ".join(item.break_at)),
         ("changed", ", ".join(f"{place} by {who}" for place, who in sorted(item.changed_values.items()))),
         ("paused", item.paused_reason),
         ("paused until", when(item.paused_until) if item.paused_until else ""),
         ("waits in", ", ".join(item.waiting_steps[:10])),
-        ("part of", f"{item.parent_run_id} ({item.parent_step})" if item.parent_run_id else ""),
-        ("comes from", f"{item.origin_kind} of {item.origin_run_id}" if item.origin_run_id else ""),
+        ("part of", f"{item.parent_run_id} ({item.parent_step})" if item.parent_step else ""),
+        ("comes from", _origin(item)),
         ("goes on as", item.continued_as),
         ("led to", ", ".join(item.derived_run_ids)),
         ("submitted", when(item.submitted_at)),
@@ -118,7 +119,7 @@ def run(item: Run) -> None:
         }
         console.print()
         console.print(table_of(_with_their_parts(item.steps), columns, right=("ATTEMPT", "TIME", "COST")))
-    if item.state:
+    if item.state and item.state != item.output:
         console.print("\nshared state")
         console.print(output(item.state))
     if item.output is not None:
@@ -126,10 +127,30 @@ def run(item: Run) -> None:
         console.print(output(item.output))
 
 
+def _origin(item: Run) -> str:
+    """Returns where a run comes from: `fork of run_x at b`, `schedule letters`; empty if a client submitted it."""
+    run, step = item.origin_run_id, item.origin_step
+    texts = {
+        "detached": f"step {step} of {run}, detached",
+        "continue": f"{run}, which it continues",
+        "schedule": f"schedule {item.tags.get('schedule', run)}",
+    }
+    return texts.get(item.origin_kind, f"{item.origin_kind} of {run}{' at ' * bool(step)}{step}") if run else ""
+
+
 def _with_their_parts(steps: Sequence[Any]) -> list[Any]:
-    """Returns the steps with their parts and iterations (`each[0]`, `better@1`) behind them."""
-    place = {step.step: number for number, step in enumerate(steps)}
-    return sorted(steps, key=lambda step: place.get(re.split(r"[\[@]", step.step)[0], place[step.step]))
+    """Returns the steps with their parts and iterations (`each[0]`, `better@1`) behind them.
+
+    A later visit (`write#2`) stands behind the steps that were scheduled before it.
+    """
+    visits = [step for step in steps if re.search(r"#\d+$", step.step) and step.scheduled_at]
+    moved = {visit.step for visit in visits}
+    ordered = [step for step in steps if step.step not in moved]
+    for visit in visits:
+        before = (at for at, step in enumerate(ordered, 1) if 0 < step.scheduled_at <= visit.scheduled_at)
+        ordered.insert(max(before, default=len(ordered)), visit)
+    place = {step.step: number for number, step in enumerate(ordered)}
+    return sorted(ordered, key=lambda step: place.get(re.split(r"[\[@]", step.step)[0], place[step.step]))
 
 
 def _about(step: Any, shown: str) -> str:
@@ -302,17 +323,23 @@ def trace_table(item: Trace) -> Any:
 
 
 def timeline(item: Trace) -> Any:
-    """Returns each attempt as a bar over the run's time: light while it waits for a worker, solid while it works."""
+    """Returns each attempt as a bar over the run's time: light while it waits for a worker, solid while it works.
+
+    The time begins with the submission, and a run that waited for its run lane has a row of its own.
+    """
     from rich.text import Text
 
-    began = min((step.scheduled_at for step in item.steps if step.scheduled_at), default=item.started_at)
+    began = item.started_at or min((step.scheduled_at for step in item.steps if step.scheduled_at), default=0)
     ended = max((_end(step) for step in item.steps), default=item.finished_at) or item.finished_at
     span = max(1, ended - began)
     rows = []
-    for step in item.steps:  # in the order of the log; by time they would depend on the clocks of several services
+    for step in (
+        *_in_run_lane(item),
+        *item.steps,
+    ):  # in the order of the log; by time they would depend on the clocks of several services
         name = f"{step.step} #{step.attempt}" if step.attempt > 1 else step.step
         at = f"+{duration(max(0, step.scheduled_at - began))}" if step.scheduled_at else ""
-        about = f"{step.provider}/{step.model}" if step.provider else brief(step.error)
+        about = f"{step.provider}/{step.model}" if step.provider else brief(step.error) or step.reason
         if step.provider and step.finish_reason not in ("", "stop"):
             about += f" ({step.finish_reason})"
         rows.append((name, status_text(step.status.value), at, duration(step.duration_ms), step, about))
@@ -320,6 +347,20 @@ def timeline(item: Trace) -> Any:
     drawn = [(*row[:4], Text(_bar(row[4], began, span, columns), style=row[1].style), row[5]) for row in rows]
     less = ("ABOUT",) if columns == BAR_COLUMNS_MIN else ()
     return table(("STEP", "STATUS", "AT", "TIME", "TIMELINE", "ABOUT"), drawn, right=("AT", "TIME"), less=less)
+
+
+def _in_run_lane(item: Trace) -> list[TraceStep]:
+    """Returns the wait of the run for a slot of its run lane, as if it were a step; no item if it did not wait."""
+    from agentflow_sdk import StepStatus, TraceStep
+
+    asked = [event for event in item.events if event.type in ("run.queued", "run.slot_granted")]
+    if not asked:
+        return []
+    queued, begun = asked[0].ts, asked[-1].ts if asked[-1].type == "run.slot_granted" else 0
+    until = begun or item.finished_at
+    status = StepStatus.COMPLETED if begun else StepStatus.CANCELLED if until else StepStatus.QUEUED
+    took, reason = max(0, until - queued), "waited for its run lane" if until else "waits for its run lane"
+    return [TraceStep("(the run)", 1, status, queued, 0, until, duration_ms=took, reason=reason)]
 
 
 def _bar_columns(rows: Sequence[Sequence[Any]], width: int) -> int:

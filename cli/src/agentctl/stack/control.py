@@ -107,7 +107,7 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
     """Starts the stack, prints its addresses and returns the exit code. Unless detached, it runs the stack too.
 
     given: the options that were named. The others keep the value of the last start. If a stack runs with other
-    settings, it is restarted, or the start is refused with what to do.
+    settings, the start is refused with what to do. restart: a stack that runs is restarted, whatever its settings.
     """
     from agentctl.stack.show import endpoints, failure, timings
 
@@ -118,7 +118,7 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
         return 1
     options = msgspec.structs.replace(options, env={**beside, **options.env})
     running = find(options.data_dir)
-    if running is not None and not (restart and _differences(running, options, given)):
+    if running is not None and not restart:
         return _already_runs(running, options, given)
     try:
         options = remembered(options, given)

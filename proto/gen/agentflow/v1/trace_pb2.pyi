@@ -17,7 +17,7 @@ class GetTraceRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., include_bodies: _Optional[bool] = ...) -> None: ...
 
 class TraceStep(_message.Message):
-    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason")
+    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,7 @@ class TraceStep(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REDACTIONS_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     step: str
     attempt: int
     status: _workflow_pb2.StepStatus
@@ -63,7 +64,8 @@ class TraceStep(_message.Message):
     error: str
     redactions: _containers.ScalarMap[str, int]
     finish_reason: str
-    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TraceEvent(_message.Message):
     __slots__ = ("stream", "sequence", "ts", "type", "step", "attempt", "body")

@@ -204,7 +204,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids", "unregistered", "state", "superstep", "paused_until", "stopped_before", "break_at", "step_by_step", "changed_values")
+    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids", "unregistered", "state", "superstep", "paused_until", "stopped_before", "break_at", "step_by_step", "changed_values", "cancel_reason")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -262,6 +262,7 @@ class Run(_message.Message):
     BREAK_AT_FIELD_NUMBER: _ClassVar[int]
     STEP_BY_STEP_FIELD_NUMBER: _ClassVar[int]
     CHANGED_VALUES_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_REASON_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -298,7 +299,8 @@ class Run(_message.Message):
     break_at: _containers.RepeatedScalarFieldContainer[str]
     step_by_step: bool
     changed_values: _containers.ScalarMap[str, str]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ..., unregistered: _Optional[bool] = ..., state: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., superstep: _Optional[int] = ..., paused_until: _Optional[int] = ..., stopped_before: _Optional[_Iterable[str]] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ..., changed_values: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    cancel_reason: str
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ..., unregistered: _Optional[bool] = ..., state: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., superstep: _Optional[int] = ..., paused_until: _Optional[int] = ..., stopped_before: _Optional[_Iterable[str]] = ..., break_at: _Optional[_Iterable[str]] = ..., step_by_step: _Optional[bool] = ..., changed_values: _Optional[_Mapping[str, str]] = ..., cancel_reason: _Optional[str] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("step", "status", "attempt", "output", "error", "scheduled_at", "started_at", "finished_at", "cost_nano_usd", "provider", "model", "prompt", "type", "skip_reason", "progress", "progress_detail", "lane", "waiting_for", "waiting_until", "waiting_detail", "child_run_id", "seeded", "finish_reason")

@@ -226,6 +226,14 @@ def _decision(line: Timeline, row: Row) -> None:
             attempt.error = _of_time(row)
         elif row.type in {"step.undecidable", "step.resolved"}:
             attempt.error = _error(row)
+        elif row.type in {"step.skipped", "step.cancelled"}:
+            attempt.reason = _body(row, _NotDone).reason
+
+
+class _NotDone(msgspec.Struct):
+    """The field of `step.skipped` and `step.cancelled` that has no column."""
+
+    reason: str = ""
 
 
 class _TimedOut(msgspec.Struct):

@@ -47,7 +47,10 @@ def up(
     fsync: Annotated[
         bool | None, option("Sync the log to disk before every acknowledgement.", "--fsync/--no-fsync")
     ] = None,
-    restart: Annotated[bool, flag("Restart a stack that runs with other settings than these.", "--restart")] = False,
+    restart: Annotated[
+        bool,
+        flag("Restart a stack that runs already: with these settings, and with files that were changed.", "--restart"),
+    ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds that the stack may take to become ready.", min=1, max=3600)
     ] = 60.0,

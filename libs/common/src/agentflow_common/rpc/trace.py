@@ -50,6 +50,7 @@ class TraceStep(msgspec.Struct, omit_defaults=True):
     error: str = ""
     redactions: dict[str, int] = {}
     finish_reason: str = ""  # how a model's answer ended
+    reason: str = ""  # why the step was skipped or cancelled
 
 
 class TraceReply(Message, frozen=True):

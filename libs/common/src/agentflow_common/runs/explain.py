@@ -48,8 +48,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(state: RunState, definition: Definition, around: Surroundings) -> Explanation:
     if state.status.terminal:
-        error = f": {state.error.type}: {state.error.message}" if state.error else ""
-        return Explanation(f"the run {state.status.ended}{error}")
+        why = f"{state.error.type}: {state.error.message}" if state.error else _why_cancelled(state)
+        return Explanation(f"the run {state.status.ended}{': ' * bool(why)}{why}")
     found: list[Waiting] = []
     more = 0
     for item in _all(state, definition, around):
@@ -60,13 +60,18 @@ def explain(state: RunState, definition: Definition, around: Surroundings) -> Ex
     return Explanation(_summary(state, around), tuple(found), more)
 
 
+def _why_cancelled(state: RunState) -> str:
+    return state.cancel_reason if state.status is RunStatus.CANCELLED else ""
+
+
 def _summary(state: RunState, around: Surroundings) -> str:
     if state.finishing is not None or state.ending is not None:
         return _ending(state, state.ending, around)
     if state.cancel_requested:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
         left = f"; what still runs is closed {in_time(min(ends), around.now_ms)}" if ends else ""
-        return f"the run is being cancelled{left}"
+        why = f": {state.cancel_reason}" if state.cancel_reason else ""
+        return f"the run is being cancelled{why}{left}"
     if held_up := _held_up(state, around):
         return held_up
     if around.schedulers == 0:

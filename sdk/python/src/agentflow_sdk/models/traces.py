@@ -51,6 +51,8 @@ class TraceStep(Priced):
     """The number of private values that were replaced, by category."""
     finish_reason: str = ""
     """How a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown` or `error`."""
+    reason: str = ""
+    """Why the step was skipped or cancelled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,11 +134,11 @@ class Run(Priced):
     parent_step: str = ""
     """The step of the parent run that started this one."""
     origin_kind: str = ""
-    """How the run came from another one: `fork`, `retry`, `continue` or `schedule`."""
+    """Where the run comes from: `fork`, `retry`, `continue`, `schedule` or `detached`."""
     origin_run_id: str = ""
     """The run that this one comes from."""
     origin_step: str = ""
-    """The step that the run was forked at."""
+    """The step that the run was forked at, or that started it detached."""
     continued_as: str = ""
     """The run that continues this one with new inputs."""
     paused_reason: str = ""
@@ -163,6 +163,8 @@ class Run(Priced):
     """The shared state of a graph as its newest superstep left it; None for a run that is not a graph."""
     superstep: int = 0
     """The number of supersteps of a graph that have begun."""
+    cancel_reason: str = ""
+    """Why the run was cancelled, or is being cancelled; empty if nobody gave a reason."""
 
     @property
     def budget_usd(self) -> Decimal | None:
@@ -202,8 +204,11 @@ class Run(Priced):
         """
         if self.status is RunStatus.COMPLETED:
             return self
-        why = f": {self.error.message}" if self.error else ""
-        raise RunFailedError(f"run {self.run_id} is {self.status.value}{why}", self)
+        why = self.error.message if self.error else self.cancel_reason
+        ended = {RunStatus.FAILED: "has failed", RunStatus.CANCELLED: "was cancelled"}.get(
+            self.status, f"has not ended: it is {self.status.value}"
+        )
+        raise RunFailedError(f"run {self.run_id} {ended}{': ' * bool(why)}{why}", self)
 
 
 class RunFailedError(AgentFlowError):

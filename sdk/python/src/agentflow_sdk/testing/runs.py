@@ -115,6 +115,7 @@ class FakeRun:
             for name, step in self.steps.items():
                 if step.status == pb.STEP_STATUS_WAITING:
                     self._close(name, pb.STEP_STATUS_CANCELLED, "step.cancelled", reason=reason)
+            self.message.cancel_reason = reason
             self._end(pb.RUN_STATUS_CANCELLED, "run.cancelled", reason=reason)
 
     def signal(self, name: str, payload: Any) -> None:

@@ -126,6 +126,7 @@ async def _check_loaded(
     unknown += await _unfit_arguments(registry, parts)
     pinned, missing = await resolve_prompts(call, _places(parts, "llm"))
     if problems := (*missing, *unknown, *unfit):
+        problems = unknown_names.by_lines(problems, lines)
         raise InvalidError.of(problems, "the workflow definition is not valid", kind="invalid_definition")
     identity = identity or f"def:{loaded.digest}"
     return Checked(definition, loaded.canonical, loaded.digest, identity, pinned, definitions, warnings)

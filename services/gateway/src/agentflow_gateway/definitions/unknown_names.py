@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from agentflow_common import places
 from agentflow_common.errors import Problem
 from agentflow_common.hints import did_you_mean
+
+_PART: Final = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+_LINE: Final = re.compile(r"line (\d+)")
 
 
 def missing_names(place_of: Mapping[str, str], known: Iterable[str], kind: str) -> tuple[Problem, ...]:
@@ -45,3 +50,23 @@ def dotted(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], in
     text = places.dotted(path)
     line = lines.get(path) if lines else None
     return f"line {line}, {text}" if line else text
+
+
+def by_lines(problems: Iterable[Problem], lines: places.Lines | None) -> tuple[Problem, ...]:
+    """Returns the problems in the order of their lines. A place in the author's text gets its line if it has none.
+
+    Places in the definitions of subworkflows (`child@1: dag.nodes[0]`) have no line and come last.
+    """
+    found = []
+    for problem in problems:
+        place = problem.place
+        if lines and place.startswith("dag."):
+            path = tuple(int(number) if number else name for number, name in _PART.findall(place))
+            place = places.with_line(path, place, lines)
+        found.append(Problem(place, problem.message, problem.fix))
+    return tuple(sorted(found, key=_line_of))
+
+
+def _line_of(problem: Problem) -> float:
+    match = _LINE.match(problem.place)
+    return int(match[1]) if match else float("inf")

@@ -125,6 +125,7 @@ def _whole(view: run_view.RunView) -> Any:
         origin_run_id=state.origin.run if state.origin else "",
         origin_step=state.origin.step if state.origin else "",
         paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
+        cancel_reason="" if state.status in (RunStatus.COMPLETED, RunStatus.FAILED) else state.cancel_reason,
         stopped_before=stops.before if state.status is RunStatus.PAUSED else (),
         break_at=stops.at,
         step_by_step=stops.every,
