@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import nats
 import pytest
@@ -13,9 +13,17 @@ from agentflow_common.lanes.controls import CONTROLS_PREFIX, ControlSettings
 from agentflow_common.log.event_log import EventLog
 from agentflow_scheduler.engine import controls
 from agentflow_worker.tasks import pool_queues
-from tests.support.engine import EngineUnderTest, scheduling, working
+from tests.support.engine import ENGINE_STEPS, EngineUnderTest, scheduling, working
 from tests.support.gateway_schedules import SchedulesUnderTest, running_schedules
 from tests.support.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def closed_gates() -> Iterator[None]:
+    """Closes the gates that a test has opened: workers of one process share the module of their steps."""
+    yield
+    for name in [name for name in sys.modules if name.startswith(f"agentflow_load_{ENGINE_STEPS.stem}_")]:
+        sys.modules[name].GATES.clear()
 
 
 @pytest.fixture

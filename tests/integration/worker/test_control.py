@@ -16,8 +16,9 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks import in_hand, reports
 from tests.support.engine import WORKER_STEPS, loaded
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 _numbers = itertools.count(1)
@@ -170,3 +171,23 @@ async def test_what_a_heartbeat_says_is_screened(bench: Bench) -> None:
     await bench.until(key, ev.StepCompleted)
     stored = b"".join(s.data for s in await bench.log.read(subjects.run_in(key)))
     assert b"step.progressed" in stored and address.encode() not in stored
+
+
+async def test_a_start_that_the_log_refuses_is_announced_once_it_can_be(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a long step would stay `scheduled` for those who look until it ends."""
+    monkeypatch.setattr(reports, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(in_hand, "AGAIN_S", 0.05)
+    jsm = bench.nc.jsm()
+    info = await jsm.stream_info(subjects.EVENTS_STREAM)
+    await jsm.update_stream(info.config.evolve(subjects=["af.evt.*.*.*.out.>"]))  # it takes tasks and no reports
+    key = await bench.offer("w.tidy")
+    await until(lambda: sum("the start of a step" in record.message for record in caplog.records) > 1)
+    assert await bench.facts(key) == []
+    await jsm.update_stream(info.config)
+    await bench.until(key, ev.StepStarted)
+    await bench.stop(key, mode="graceful")
+    await bench.until(key, ev.StepFailed)
+    await bench.idle()
+    assert [type(fact) for fact in await bench.facts(key)] == [ev.StepStarted, ev.StepFailed]

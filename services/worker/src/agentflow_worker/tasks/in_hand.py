@@ -5,14 +5,17 @@ take too long.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from agentflow_worker.tasks.attempt import Attempt
 
+log = logging.getLogger(__name__)
+
 STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
+AGAIN_S: Final = 1.0  # after an announcement that failed
 SWEEP_S: Final = 0.05  # how late a step may be announced or interrupted: one timer serves all attempts
 
 
@@ -22,6 +25,7 @@ class AttemptsInHand:
     def __init__(self, announce: Callable[[Attempt], Awaitable[None]]) -> None:
         self._announce = announce
         self._attempts: dict[tuple[str, str, int], Attempt] = {}
+        self._announcing: dict[Attempt, asyncio.Task[None]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -49,16 +53,23 @@ class AttemptsInHand:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         for attempt in self._attempts.values():
-            if attempt.announce_at <= now:
-                attempt.announce_at = math.inf
-                asyncio.ensure_future(self._try_to_announce(attempt))  # noqa: RUF006  (short, nothing waits for it)
+            if attempt.announce_at <= now and attempt not in self._announcing:
+                self._announcing[attempt] = loop.create_task(self._try_to_announce(attempt))
             if attempt.late_at <= now:
                 attempt.expire()
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self._attempts else None
 
     async def _try_to_announce(self, attempt: Attempt) -> None:
-        with contextlib.suppress(Exception):  # only a courtesy to watchers: the report says the same
+        """Announces the attempt, or sets when that is tried again: a long step must not stay scheduled for watchers."""
+        try:
             await self._announce(attempt)
+            attempt.announce_at = math.inf
+        except Exception as error:
+            log.warning("the start of a step is not written yet: %s", type(error).__name__)
+            if attempt.announce_at < math.inf:  # it still runs; its report says the same
+                attempt.announce_at = asyncio.get_running_loop().time() + AGAIN_S
+        finally:
+            del self._announcing[attempt]
 
     def cancel(self, run: str, step: str = "", attempt: int = 0, *, forced: bool = True) -> int:
         """Stops the attempts of a run, of one step or of one attempt, and returns how many.
