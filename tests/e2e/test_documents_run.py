@@ -20,7 +20,7 @@ import yaml
 
 from agentflow_common import subjects
 from tests.support.paths import ROOT
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 from . import documents
 from .documents import DOCUMENTS, GIVEN, INPUTS, RUN, SHOWN, TUTORIAL, Block, all_blocks, blocks
@@ -92,7 +92,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         with made.client() as client:
             client.workflows.register(GIVEN)
             client.workflows.label("one_customer", "prod", 1)
-            client.workflows.run("one_customer@prod", {"customer": "ann"})
+            client.workflows.run("one_customer@prod", {"customer": "ann"}, timeout=PATIENCE_S)
         yield made
 
 

@@ -104,7 +104,7 @@ def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, engine:
     with platform.client() as client:
         for path in sorted(tmp_path.glob("*.yaml"), key=lambda path: path.name == "ours.yaml"):
             client.workflows.register(path.read_text())
-        run = client.workflows.run((tmp_path / "ours.yaml").read_text(), inputs)
+        run = client.workflows.run((tmp_path / "ours.yaml").read_text(), inputs, timeout=180)
     assert run.status.value == "completed", run.error
     assert run.output == output
 
@@ -161,7 +161,7 @@ def imported(platform: Platform, folder: Path, engine: str, text: str) -> str:
 def test_an_exit_handler_of_argo_runs_when_the_run_ends(platform: Platform, tmp_path: Path) -> None:
     text = imported(platform, tmp_path, "argo", WITH_EXIT)
     with platform.client() as client:
-        run = client.workflows.run(text)
+        run = client.workflows.run(text, timeout=180)
     steps = {step.step: (step.status.value, (step.output or {}).get("result")) for step in run.steps}
     assert steps == {
         "work": ("completed", "done"), "cheer": ("completed", "it has completed"), "cry": ("skipped", None),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentflow_sdk import AsyncClient, Client, InvalidArgumentError, each, each_async
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = pytest.mark.e2e
 
@@ -53,7 +53,7 @@ def lists(platform: Any, org: str) -> Iterator[Client]:
                 {"name": f"s-{number}", "workflow": "listed", "cron": cron, "inputs": {"n": number}}
             )
         for run in runs:
-            for event in client.workflows.watch(run):
+            for event in client.workflows.watch(run, timeout=PATIENCE_S):
                 if getattr(event, "type", "") == "step.waiting":
                     break
             client.workflows.approve(run, "ask")

@@ -10,6 +10,7 @@ import pytest
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
 from agentflow_sdk import AlreadyExistsError, Changes, Client
+from tests.support import deadlines
 from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +39,7 @@ def test_usage_06_a_changed_file_under_a_registered_version_is_refused(
         client.workflows.submit(flow("taken", "two"))
     assert "raise `version` to 2" in caught.value.problems[0].fix and "--unregistered" in caught.value.problems[0].fix
     stub: Any = workflow_pb2_grpc.WorkflowServiceStub
-    with grpc.insecure_channel(platform.stack.grpc) as channel:
+    with deadlines.blocking_channel(platform.stack.grpc) as channel:
         request = workflow_pb2.SubmitWorkflowRequest(definition_text=flow("taken", "two"))
         auth = (("authorization", f"Bearer {platform.stack.dev_key}"),)
         with pytest.raises(grpc.RpcError) as refused:

@@ -69,7 +69,7 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
             trace = client.traces.get(first, bodies=True)
             events = [event.to_dict() for event in trace.events if event.stream == "AF_EVENTS"]
             listed = [item.run_id for item in client.workflows.list(workflow=run.workflow)]
-            watched = [item.to_dict() for item in client.workflows.watch(first, tokens=False)]
+            watched = [item.to_dict() for item in client.workflows.watch(first, tokens=False, timeout=PATIENCE_S)]
             return run.to_dict(), trace.steps, trace.cost_nano_usd, events, listed, watched
 
         before = seen()
@@ -88,7 +88,7 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
         for name in ("scheduler", "trace"):
             swept.stack.wait_ready(name)
         assert seen() == before
-        assert client.workflows.wait(first).status == "completed"
+        assert client.workflows.wait(first, timeout=PATIENCE_S).status == "completed"
         assert client.workflows.cancel(first).is_final
         shown = swept.cli("workflow", "get", first.run_id, "-o", "json")
         assert json.loads(shown.stdout) == json.loads(json.dumps(before[0]))

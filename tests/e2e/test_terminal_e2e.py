@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
+from tests.support import deadlines
 from tests.support.paths import EXAMPLES
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 from .conftest import Platform
 
@@ -77,7 +78,7 @@ def on_a_terminal(platform: Platform, *arguments: str) -> str:
 def test_usage_16_ids_stay_on_one_line_of_80_columns(platform: Platform, client: Client) -> None:
     tags = {"team": "data-platform-and-more", "stage": "a-long-value-of-a-tag"}
     made = client.workflows.submit(FAILS, {"path": "nowhere.txt"}, tags=tags)
-    assert client.workflows.wait(made).status.value == "failed"
+    assert client.workflows.wait(made, timeout=PATIENCE_S).status.value == "failed"
     for arguments in (
         ("workflow", "list"),
         ("workflow", "list", "--workflow", "a_workflow_with_a_long_name_that_fails"),
@@ -101,7 +102,7 @@ def test_usage_16_the_timeline_fits_80_columns(platform: Platform, client: Clien
 
 def test_usage_16_a_run_is_named_by_its_beginning_or_as_the_last(platform: Platform, client: Client) -> None:
     made = client.workflows.submit(FAILS, {"path": "nowhere.txt"})
-    client.workflows.wait(made)
+    client.workflows.wait(made, timeout=PATIENCE_S)
     until_now(lambda: next(iter(client.workflows.list(limit=1))).run_id == made.run_id)
     for named in ("last", "@last", made.run_id[:-8], made.run_id.removeprefix("run_")[:-8]):
         done = platform.cli("workflow", "get", named, "-o", "json")
@@ -110,9 +111,7 @@ def test_usage_16_a_run_is_named_by_its_beginning_or_as_the_last(platform: Platf
     done = platform.cli("workflow", "why", "run_zzzzzz")
     assert (done.returncode, "no run's id begins with run_zzzzzz" in done.stderr) == (2, True)
     # without a key of the client's, ids begin with the time
-    import grpc
-
-    with grpc.insecure_channel(platform.stack.grpc) as channel:
+    with deadlines.blocking_channel(platform.stack.grpc) as channel:
         make: Any = workflow_pb2_grpc.WorkflowServiceStub
         auth = (("authorization", f"Bearer {platform.stack.dev_key}"),)
         request = workflow_pb2.SubmitWorkflowRequest(definition_text=FAILS)
@@ -148,7 +147,7 @@ def test_usage_16_an_approval_prints_the_command_that_answers_it(platform: Platf
 
 def test_usage_16_retry_and_fork_follow_the_new_run(platform: Platform, client: Client) -> None:
     made = client.workflows.submit(FAILS, {"path": "later.txt"})
-    assert client.workflows.wait(made).status.value == "failed"
+    assert client.workflows.wait(made, timeout=PATIENCE_S).status.value == "failed"
     assert platform.cli("workflow", "retry", made.run_id, "--watch").returncode == 1
     (platform.files / "later.txt").write_text("there now")
     done = platform.cli("workflow", "fork", made.run_id, "--at", "read", "--watch", "-o", "json")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -77,7 +78,7 @@ def test_one_trace_spans_every_hop(collector: Collector, tmp_path: Path) -> None
         text = (ROOT / "examples" / "document_analysis.yaml").read_text()
         document = str(ROOT / "examples" / "data" / "vendor_review.md")
         run = client.workflows.submit(text, {"document_key": document})
-        finished = client.workflows.wait(run.run_id)
+        finished = client.workflows.wait(run.run_id, timeout=PATIENCE_S)
         assert finished.status == "completed"
         wanted = {f"agentflow-{name}" for name in ("gateway", "scheduler", "worker", "security", "prompt", "cost")}
         deadline = time.monotonic() + 120

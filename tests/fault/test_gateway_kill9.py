@@ -102,12 +102,12 @@ async def runs_under_kills(nats_url: str, db_env: dict[str, str], folder: Path, 
 
 async def _waited(client: AsyncClient, number: int) -> Run:
     submitted = await client.workflows.submit("chain", {"n": number}, tags={"number": str(number)})
-    return await client.workflows.wait(submitted, patience=DRIVE_S_MAX)
+    return await client.workflows.wait(submitted, patience=DRIVE_S_MAX, timeout=DRIVE_S_MAX)
 
 
 async def _watched(client: AsyncClient, number: int) -> Run:
     submitted = await client.workflows.submit("chain", {"n": number}, tags={"number": str(number)})
-    items = client.workflows.watch(submitted, patience=DRIVE_S_MAX)
+    items = client.workflows.watch(submitted, patience=DRIVE_S_MAX, timeout=DRIVE_S_MAX)
     seen = [item async for item in items if isinstance(item, RunEvent)]
     sequences = [event.sequence for event in seen]
     assert sequences == sorted(set(sequences)), "an event came twice or out of order"

@@ -19,6 +19,7 @@ from agentflow_common.runtime.service import running
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_sdk import AsyncClient
+from tests.support import deadlines
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -32,7 +33,7 @@ async def test_nats_is_killed_under_a_watcher(nats_server: Any, db_env: dict[str
     settings = GatewaySettings(nats_url=nats_server.url, api_key=key, **database)
     auth = (("authorization", f"Bearer {key}"),)
     async with running("gateway", settings, app) as context, contextlib.AsyncExitStack() as stack:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
+        channel = deadlines.channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
         make: Any = workflow_pb2_grpc.WorkflowServiceStub
         workflow = make(channel)

@@ -17,7 +17,7 @@ from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client, RunStatus
 from tests.support.stack import RunningStack, running_stack
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -90,7 +90,7 @@ def test_cluster_01_a_service_that_is_killed_fails_no_model_call(stack: RunningS
         run = client.workflows.submit(ASK, inputs={"text": text})
         stack.kill(name)
         client.workflows.signal(run, "go")
-        done = client.workflows.wait(run)
+        done = client.workflows.wait(run, timeout=3 * PATIENCE_S)
     assert (done.status, done.error) == (RunStatus.COMPLETED, None)
 
 

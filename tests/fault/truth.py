@@ -28,6 +28,7 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus
+from tests.support import deadlines
 from tests.support.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")
@@ -60,7 +61,7 @@ class Runs:
     """Submits runs through gRPC, each as often as it takes, and looks after them. codes: what the gateway answered."""
 
     def __init__(self, grpc_port: int, key: str) -> None:
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", (("grpc.max_reconnect_backoff_ms", 1000),))
+        self._channel = deadlines.channel(f"127.0.0.1:{grpc_port}", (("grpc.max_reconnect_backoff_ms", 1000),))
         make: Any = workflow_pb2_grpc.WorkflowServiceStub
         self.workflows = make(self._channel)
         self.auth = (("authorization", f"Bearer {key}"),)

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -27,6 +26,8 @@ from agentflow_gateway.controls import commands, fact_results
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.tables import Store
 from agentflow_sdk import AsyncClient
+from tests.support import deadlines
+from tests.support.deadlines import Channel
 
 FACT: dict[str, Any] = {"org": "default", "ts": 5}  # what every fact of a run says beside its run
 EMAIL = "@".join(("jane.doe", "example.org"))
@@ -86,7 +87,7 @@ class FakeNeighbours:
         return prompt, security
 
 
-def stub(make: Any, channel: grpc.aio.Channel) -> Any:
+def stub(make: Any, channel: Channel) -> Any:
     return make(channel)
 
 
@@ -95,7 +96,7 @@ class GatewayUnderTest:
     context: Context[GatewaySettings]
     store: Store
     neighbours: FakeNeighbours
-    channel: grpc.aio.Channel
+    channel: Channel
     key: str
 
     @property
@@ -169,7 +170,7 @@ async def running_gateway(nats_url: str, db_env: dict[str, str], **more: Any) ->
         for service in neighbours.serving(nats_url):
             await stack.enter_async_context(service)
         store = await stack.enter_async_context(keys.opened(settings))
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
+        channel = deadlines.channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
         yield GatewayUnderTest(context, store, neighbours, channel, key)
 

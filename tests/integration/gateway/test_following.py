@@ -203,7 +203,7 @@ async def test_compact_answers_have_the_same_events(gateway: GatewayUnderTest) -
 
 
 async def _watched(client: Any, run: str) -> list[RunEvent]:
-    return [item async for item in client.workflows.watch(run) if isinstance(item, RunEvent)]
+    return [item async for item in client.workflows.watch(run, timeout=PATIENCE_S) if isinstance(item, RunEvent)]
 
 
 async def test_a_watch_follows_a_chain_and_names_the_run_of_each_event(gateway: GatewayUnderTest) -> None:
@@ -231,7 +231,7 @@ async def test_a_watch_follows_a_chain_and_names_the_run_of_each_event(gateway: 
         ("", "run.submitted"), ("", "run.completed")
     ]  # fmt: skip
     async with gateway.client() as client:
-        found = [event async for event in client.workflows.watch("run_one", chain=True)]
+        found = [event async for event in client.workflows.watch("run_one", chain=True, timeout=PATIENCE_S)]
         assert [event.run_id for event in found if isinstance(event, RunEvent)] == [
             "run_one", "run_one", "run_two", "run_two", "run_three", "run_three"
         ]  # fmt: skip

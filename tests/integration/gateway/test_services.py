@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from agentflow.v1 import budget_pb2 as budgets
@@ -22,6 +21,7 @@ from agentflow.v1 import prompt_pb2 as prompts
 from agentflow.v1 import workflow_pb2 as workflows
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
+from tests.support import deadlines
 from tests.support.gateway import stub
 from tests.support.waiting import PATIENCE_S
 
@@ -75,7 +75,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
     async with contextlib.AsyncExitStack() as stack:
         for name, settings, start in services:
             context: Any = await stack.enter_async_context(running(name, settings, start))
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
+        channel = deadlines.channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
         workflow = stub(workflow_pb2_grpc.WorkflowServiceStub, channel)
         prompt = stub(prompt_pb2_grpc.PromptServiceStub, channel)

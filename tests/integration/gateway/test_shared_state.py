@@ -12,7 +12,7 @@ from agentflow_sdk import AsyncClient
 from tests.support.agentctl import run_agentctl
 from tests.support.engine import scheduling, working
 from tests.support.gateway import EMAIL, GatewayUnderTest, running_gateway
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -57,7 +57,7 @@ async def test_a_graph_shows_its_state(gateway: GatewayUnderTest) -> None:
         assert code == 0
         assert "shared state" in out and "n: 2" in out
         await client.workflows.signal(run, "go", {"yes": True})
-        ended = await client.workflows.wait(run)
+        ended = await client.workflows.wait(run, timeout=PATIENCE_S)
         assert ended.state is not None and ended.state["answer"] == {"yes": True}
         async with gateway.client(await gateway.key_for("default", "read", "reveal")) as auditor:
             revealed = await auditor.workflows.get(run, reveal=True, reason="a ticket")

@@ -118,7 +118,7 @@ async def test_the_clients_waits_that_begin_together_are_one_call(gateway: Gatew
     runs = [(await gateway.submit()).run_id for _ in range(4)]
     served = door.ACTIVE.labels("WaitRuns")._sum.get
     async with gateway.client() as client:
-        waits = [asyncio.create_task(client.workflows.wait(run)) for run in runs]
+        waits = [asyncio.create_task(client.workflows.wait(run, timeout=PATIENCE_S)) for run in runs]
         await asyncio.sleep(0.1)
         for run in runs:
             await gateway.finish(run)
@@ -131,7 +131,7 @@ async def test_waits_have_a_bound_of_their_own(nats_url: str, db_env: dict[str, 
     async with running_gateway(nats_url, db_env, calls_active_max=1, waiters_max=2) as gateway:
         run = (await gateway.submit()).run_id
         client = gateway.client()
-        waits = [asyncio.create_task(client.workflows.wait(run)) for _ in range(2)]
+        waits = [asyncio.create_task(client.workflows.wait(run, timeout=PATIENCE_S)) for _ in range(2)]
 
         async def refused() -> str:
             try:
@@ -153,7 +153,7 @@ async def test_the_client_waits(gateway: GatewayUnderTest) -> None:
         with pytest.raises(DeadlineExceededError, match=r"still under way after 0\.2 s"):
             await client.workflows.wait(run, timeout=0.2)
         with pytest.raises(NotFoundError):
-            await client.workflows.wait("run_unknown")
+            await client.workflows.wait("run_unknown", timeout=PATIENCE_S)
         waiting = asyncio.create_task(client.workflows.wait(run, timeout=PATIENCE_S))
         await gateway.finish(run)
         ended = await waiting

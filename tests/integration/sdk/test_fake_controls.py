@@ -19,6 +19,7 @@ from agentflow_sdk import (
     Workflow,
 )
 from agentflow_sdk.testing import FakeAgentFlow
+from tests.support.waiting import PATIENCE_S
 
 FLOW = """
 name: pay
@@ -103,7 +104,7 @@ def test_a_paused_run_holds_still_and_a_cancelled_one_ends(client: Client) -> No
     client.workflows.resume(run)
     assert client.workflows.get(run).step("approve").output["approved"] is True
     client.workflows.cancel(run, "enough")
-    types = [item.type for item in client.workflows.watch(run) if isinstance(item, RunEvent)]
+    types = [item.type for item in client.workflows.watch(run, timeout=PATIENCE_S) if isinstance(item, RunEvent)]
     assert types[-2:] == ["step.cancelled", "run.cancelled"]
     assert "run.paused" in types
     ended = client.workflows.get(run)
@@ -131,14 +132,14 @@ def test_a_run_stops_before_its_breakpoints(server: FakeAgentFlow, client: Clien
         client.workflows.continue_run(run)
     stepping = client.workflows.submit(flow, step=True)
     assert [client.workflows.continue_run(stepping, step=True).steps for _ in range(3)] == [("a",), ("b",), ("c",)]
-    assert client.workflows.wait(stepping).status is RunStatus.COMPLETED
+    assert client.workflows.wait(stepping, timeout=PATIENCE_S).status is RunStatus.COMPLETED
 
 
 def test_a_step_fails_as_it_is_told_and_a_fork_keeps_what_came_before(server: FakeAgentFlow, client: Client) -> None:
     flow = Workflow("two").function("one", "f").function("two", "f").depends_on("one").output("sum", "two.output")
     server.outputs |= {"one": 1, "two": RuntimeError("no luck")}
     with pytest.raises(RunFailedError, match="no luck") as caught:
-        client.workflows.run(flow, {"n": 1})
+        client.workflows.run(flow, {"n": 1}, timeout=PATIENCE_S)
     server.outputs["two"] = lambda inputs: inputs["n"] + 1
     made = client.workflows.fork(caught.value.run, "two", changes=Changes(inputs={"n": 9}))
     assert (made.kept, client.workflows.get(made).output) == (("one",), {"sum": 10})

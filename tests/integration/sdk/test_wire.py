@@ -34,6 +34,7 @@ from agentflow_sdk import (
     Workflow,
 )
 from agentflow_sdk.testing import FakeAgentFlow
+from tests.support.waiting import PATIENCE_S
 
 QUICK = RetryPolicy(attempts_max=4, initial_s=0.01, delay_s_max=0.05)
 FLOW = Workflow("demo").tool("read", "file.read", path="x").llm("think", "p@1").depends_on("read")
@@ -92,9 +93,10 @@ def client(request: pytest.FixtureRequest, server: FakeAgentFlow) -> Iterator[An
 
 
 def test_a_run_from_the_builder_to_its_result(client: Any, server: FakeAgentFlow) -> None:
-    run = client.workflows.run(FLOW, {"n": 3, "deep": {"list": [1.5, None, "x"]}}, tags={"a": "b"}, budget_cents=5)
+    given = {"n": 3, "deep": {"list": [1.5, None, "x"]}}
+    run = client.workflows.run(FLOW, given, tags={"a": "b"}, budget_cents=5, timeout=PATIENCE_S)
     assert run.status is RunStatus.COMPLETED
-    assert run.output == {"n": 3, "deep": {"list": [1.5, None, "x"]}}
+    assert run.output == given
     assert str(run.cost_usd) == "0.0012"
     assert [step.step for step in run.steps] == ["read", "think"]
     assert server.requests[run.run_id].budget_cents == 5
@@ -107,7 +109,7 @@ def test_a_run_from_the_builder_to_its_result(client: Any, server: FakeAgentFlow
 
 def test_a_failed_run_raises_with_the_run(client: Any) -> None:
     with pytest.raises(RunFailedError, match="asked to fail") as caught:
-        client.workflows.run(FLOW, {"fail": True})
+        client.workflows.run(FLOW, {"fail": True}, timeout=PATIENCE_S)
     assert caught.value.run.error is not None
     assert caught.value.run.error.type == "boom"
 
@@ -193,7 +195,7 @@ def test_an_idempotency_key_is_the_same_run(client: Any, server: FakeAgentFlow) 
 def test_a_watch_survives_cut_connections(client: Any, server: FakeAgentFlow) -> None:
     submission = client.workflows.submit(FLOW)
     server.drop_watch_after = 2
-    items = list(client.workflows.watch(submission))
+    items = list(client.workflows.watch(submission, timeout=PATIENCE_S))
     events = [item for item in items if isinstance(item, RunEvent)]
     sequences = [item.sequence for item in events]
     assert [item.type for item in events] == [
@@ -203,7 +205,7 @@ def test_a_watch_survives_cut_connections(client: Any, server: FakeAgentFlow) ->
     assert sequences == sorted(set(sequences))
     assert "".join(item.text for item in items if isinstance(item, Token)) == "Hello"
     assert server.calls["WatchRun"] >= 4
-    last = list(client.workflows.watch(submission, after_sequence=sequences[-2], tokens=False))
+    last = list(client.workflows.watch(submission, after_sequence=sequences[-2], tokens=False, timeout=PATIENCE_S))
     assert [item.sequence for item in last] == sequences[-1:]
 
 

@@ -20,6 +20,7 @@ from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client
 from tests.support.agentctl import AgentCtl
 from tests.support.stack import running_stack
+from tests.support.waiting import PATIENCE_S
 
 cli = AgentCtl()
 pytestmark = pytest.mark.integration
@@ -68,7 +69,7 @@ def test_usage_15_a_backup_holds_runs_prompts_and_the_vault_and_restores_elsewhe
         with Client(stack.grpc, stack.dev_key) as client:
             client.prompts.create("greeting", "Hello {{ name }}")
             run = client.workflows.submit(FLOW, inputs={"path": str(tmp_path / "letter.txt")})
-            done = client.workflows.wait(run)
+            done = client.workflows.wait(run, timeout=PATIENCE_S)
             assert MAIL not in json.dumps(done.output), done
             verified = client.audit.verify()
         made = json.loads(cli("backup", "create", "--data-dir", stack.data_dir, "-o", "json").stdout)
@@ -99,7 +100,7 @@ def test_usage_15_a_backup_holds_runs_prompts_and_the_vault_and_restores_elsewhe
             again = client.audit.verify(to_sequence=verified.last_sequence)
             assert (again.digest, again.problems) == (verified.digest, ())
             following = client.workflows.submit(FLOW, inputs={"path": str(restored / "files" / "none.txt")})
-            assert client.workflows.wait(following).status == "failed", "it goes on with new runs"
+            assert client.workflows.wait(following, timeout=PATIENCE_S).status == "failed", "it goes on with new runs"
     finally:
         agentstack.down(restored)
 

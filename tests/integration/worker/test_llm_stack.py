@@ -13,7 +13,7 @@ import pytest
 
 from agentflow_sdk import Client, Run
 from tests.support.stack import RunningStack, running_stack
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 from .provider_wire import NAMES, Wire, answer_of, environment, error_of, serving, sse
 
@@ -163,7 +163,7 @@ def test_a_prompt_in_the_definition_reaches_the_model_and_shows_in_the_trace(wor
     (step,) = run.steps
     assert (step.output["text"], step.provider, step.prompt) == ("Hello Ann", "openai", "inline")
     assert "Say hello to Ann" in str(world.wires["openai"].asked[-1])
-    events = list(world.client.workflows.watch(run))
+    events = list(world.client.workflows.watch(run, timeout=PATIENCE_S))
     assert [e.body["inputs"] for e in events if e.type == "step.scheduled"] == [{"prompt": "Say hello to Ann"}]
     settled(world, before + run.cost_nano_usd)
 
