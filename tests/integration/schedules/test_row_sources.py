@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from agentflow.v1 import schedule_pb2 as pb
@@ -220,6 +221,52 @@ async def test_names_are_quoted_and_large_rows_are_left_out(dsn: str, shop: Any)
     )  # fmt: skip
     reply = await rows.read(request, WorkerSettings(trigger_databases={"shop": dsn}))
     assert sorted((row.row or {}).get("data", "too large") for row in reply.rows) == ["small", "too large"]
+
+
+ODD = ['{"n": 1e400}', '{"n": %s}' % ("9" * 5_000), "[" * 250 + "]" * 250, "[" * 3_000 + "]" * 3_000, '"\\ud83d"']
+
+
+async def test_a_row_that_the_log_can_not_hold_keeps_no_other_back(
+    schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any
+) -> None:
+    await shop.execute("ALTER TABLE orders ADD COLUMN more json, ADD COLUMN amount numeric")
+    for text in ODD:
+        await shop.execute("INSERT INTO orders (customer, more) VALUES ('odd', $1)", text)
+    deep = "[" * 190 + "]" * 190
+    await shop.execute("INSERT INTO orders (customer, amount) VALUES ('odd', '1e4000'), ('nan', 'NaN')")
+    await shop.execute("INSERT INTO orders (customer, more) VALUES ('deep', $1)", deep)
+    await shop.execute("INSERT INTO orders (customer, more) VALUES ('nul', $1)", '{"a": "\\u0000"}')
+    request = ReadRowsRequest(database="shop", table="orders", key="id", position="txid", after="1")
+    found = (await rows.read(request, WorkerSettings(trigger_databases={"shop": dsn}))).rows
+    assert [(row.row or {}).get("customer") for row in found] == [None] * (len(ODD) + 1) + ["nan", "deep", "nul"]
+    inputs = {"text": "{{trigger.payload.key}} {{trigger.payload.row.customer}}"}
+    rows_ = {"database": "shop", "table": "orders", "every": "1s", "existing": "take"}
+    async with a_worker(nats_url, dsn):
+        await schedules.create(cron=(), overlap="allow", trigger={"rows": rows_}, inputs=inputs)
+        taken = await customers(schedules, len(found))
+    assert taken == [f"{row.key} {(row.row or {}).get('customer') or 'null'}" for row in found]
+
+
+async def test_a_row_without_a_key_is_told_and_never_passed_over(dsn: str, shop: Any) -> None:
+    await shop.execute("CREATE TABLE loose (id int, txid xid8 NOT NULL DEFAULT pg_current_xact_id())")
+    await shop.execute("INSERT INTO loose VALUES (1), (2), (NULL)")
+    settings = WorkerSettings(trigger_databases={"shop": dsn})
+    request = ReadRowsRequest(database="shop", table="loose", key="id", position="txid", after="1")
+    found = (await rows.read(request, settings)).rows
+    assert [row.key for row in found] == ["1", "2"]
+    request = msgspec.structs.replace(request, after=found[-1].position, after_key="2")
+    with pytest.raises(AgentFlowError, match="name the primary key in `key`, or correct the row") as caught:
+        await rows.read(request, settings)
+    assert caught.value.kind == "key_is_null"
+    await shop.execute("UPDATE loose SET id = 3 WHERE id IS NULL")
+    assert [row.key for row in (await rows.read(request, settings)).rows] == ["3"]
+
+
+async def test_an_address_that_is_none_is_told(dsn: str) -> None:
+    request = ReadRowsRequest(database="shop", table="orders", key="id", position="txid", after="1")
+    with pytest.raises(AgentFlowError, match="write postgresql://USER:PASSWORD@HOST/NAME") as caught:
+        await rows.read(request, WorkerSettings(trigger_databases={"shop": "not an address"}))
+    assert caught.value.kind == "database_refused"
 
 
 async def test_an_update_of_the_definition_begins_anew_elsewhere(

@@ -16,7 +16,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from agentflow_common import rpc
+from agentflow_common import json_values, rpc
 from agentflow_common.connections import transient
 from agentflow_common.errors import (
     AgentFlowError,
@@ -52,7 +52,7 @@ async def read(request: rpc.ReadRowsRequest, settings: WorkerSettings) -> rpc.Re
 
 
 async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsReply:
-    key_kind = await _checked(connection, request)
+    key_kind, filled = await _checked(connection, request)
     now = await connection.fetchrow(store_rows.NOW, request.after or "0")
     if not request.after:
         return rpc.ReadRowsReply(now=now["oldest"])
@@ -70,7 +70,7 @@ async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsRe
     while True:
         news.clear()
         found = await connection.fetch(
-            store_rows.query(request, key_kind),
+            store_rows.query(request, key_kind, filled=filled),
             request.after,
             request.after_key,
             min(request.limit, ROWS_MAX),
@@ -78,7 +78,7 @@ async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsRe
         )
         left_s = deadline - time.monotonic()
         if found or left_s <= 0:
-            return rpc.ReadRowsReply(rows=_bounded(found))
+            return rpc.ReadRowsReply(rows=_bounded(found, request))
         try:
             await asyncio.wait_for(news.wait(), min(pause_s, left_s))
             pause_s = _SOON_S
@@ -86,7 +86,7 @@ async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsRe
             pause_s = min(2 * pause_s, every_s)
 
 
-def _bounded(found: list[Any]) -> tuple[rpc.ReadRow, ...]:
+def _bounded(found: list[Any], request: rpc.ReadRowsRequest) -> tuple[rpc.ReadRow, ...]:
     """Returns the first rows, as far as a reply has room."""
     rows: list[rpc.ReadRow] = []
     size = 0
@@ -94,13 +94,35 @@ def _bounded(found: list[Any]) -> tuple[rpc.ReadRow, ...]:
         size += len(row["data"] or "")
         if rows and size > REPLY_BYTES_MAX:
             break
-        data = None if row["data"] is None else msgspec.json.decode(row["data"], type=dict[str, Any])
-        rows.append(rpc.ReadRow(position=row["position"], key=row["key"], row=data))
+        if row["key"] is None:
+            if rows:
+                break
+            raise InvalidError(
+                f"the column {request.key!r} of the table {request.table!r} is null in a row, so nothing tells the row "
+                "from others: name the primary key in `key`, or correct the row",
+                kind="key_is_null",
+            )
+        rows.append(rpc.ReadRow(position=row["position"], key=row["key"], row=_data(row["data"])))
     return tuple(rows)
 
 
-async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> str:
-    """Returns the type of the key. Raises if the table lacks the columns."""
+def _data(text: str | None) -> dict[str, Any] | None:
+    """Returns the columns; None if the row is too large, or has a value that the log can't hold.
+
+    Such values are numbers beyond a double, integers of thousands of digits, and JSON that is nested too deeply.
+    """
+    if text is None:
+        return None
+    try:
+        found = msgspec.json.decode(text, type=dict[str, Any])
+        json_values.check(found)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> tuple[str, bool]:
+    """Returns the type of the key, and whether it is never null. Raises if the table lacks the columns."""
     try:
         table = store_rows.quoted_table(request.table)
     except ValueError as error:
@@ -123,7 +145,8 @@ async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> str:
             f"ADD COLUMN {store_rows.quoted(request.position)} xid8 NOT NULL DEFAULT pg_current_xact_id()",
             kind="position_not_xid8",
         )
-    return str(kinds[request.key])
+    filled = {row["attname"]: bool(row["filled"]) for row in found}
+    return str(kinds[request.key]), filled[request.key]
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +167,12 @@ async def _connected(dsn: str, name: str) -> AsyncIterator[Any]:
     except asyncpg.InsufficientPrivilegeError as error:
         raise PermissionDeniedError(
             f"the user of the database {name!r} may not read the table: grant it SELECT", kind="rows_denied"
+        ) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise PermissionDeniedError(
+            f"the address of the database {name!r} is not valid: write postgresql://USER:PASSWORD@HOST/NAME in "
+            "AGENTFLOW_TRIGGER_DATABASES",
+            kind="database_refused",
         ) from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise PermissionDeniedError(

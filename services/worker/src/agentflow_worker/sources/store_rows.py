@@ -8,7 +8,7 @@ from agentflow_common import rpc
 from agentflow_common.schedules import sources
 
 COLUMNS: Final = """
-SELECT attname, format_type(atttypid, atttypmod) AS kind FROM pg_attribute
+SELECT attname, format_type(atttypid, atttypmod) AS kind, attnotnull AS filled FROM pg_attribute
 WHERE attrelid = to_regclass($1) AND attname = ANY($2) AND attnum > 0 AND NOT attisdropped
 """
 NOW: Final = (
@@ -18,16 +18,24 @@ NOW: Final = (
 EXISTS: Final = "SELECT to_regclass($1) IS NOT NULL"
 
 
-def query(request: rpc.ReadRowsRequest, key_kind: str) -> str:
-    """Returns the SQL for the rows after a position. Names are quoted; key_kind is the server's own text. Pure."""
+def query(request: rpc.ReadRowsRequest, key_kind: str, *, filled: bool) -> str:
+    """Returns the SQL for the rows after a position. Names are quoted; key_kind is the server's own text. Pure.
+
+    The columns are written as `json`: a value of `jsonb` can't hold all that a column of `json` may have, and one row
+    would end the whole query.
+
+    filled: the key can't be null. Otherwise rows without a key are found, too: no comparison holds for them.
+    """
     table, key, position = quoted_table(request.table), quoted(request.key), quoted(request.position)
     if request.after_key is None:
         after = f"t.{position} >= $1::text::xid8 AND $2::text IS NULL"
     else:
         after = f"(t.{position}, t.{key}) > ($1::text::xid8, $2::text::{key_kind})"
+        if not filled:
+            after = f"({after} OR t.{key} IS NULL AND t.{position} >= $1::text::xid8)"
     return (
         f"SELECT position, key, CASE WHEN octet_length(data) <= $4 THEN data END AS data FROM ("  # noqa: S608
-        f"SELECT t.{position}::text AS position, t.{key}::text AS key, to_jsonb(t)::text AS data FROM {table} AS t "
+        f"SELECT t.{position}::text AS position, t.{key}::text AS key, row_to_json(t)::text AS data FROM {table} AS t "
         f"WHERE t.{position} < pg_snapshot_xmin(pg_current_snapshot()) AND {after} "
         f"ORDER BY t.{position}, t.{key} LIMIT $3) AS found"
     )
