@@ -253,6 +253,7 @@ KINDS: Final = {
         "rows_denied": ("The worker's user may not read the table.", "Grant it SELECT."),
         "table_not_found": ("The database has no table of this name.", "Correct the name or its schema."),
         "column_not_found": ("The table has no column of this name.", "Name its primary key in `key`."),
+        "key_is_null": ("A row has no key.", "Name the primary key in `key`, or correct the row."),
         "position_not_xid8": (
             "The table has no column with the writing transaction.",
             "Run the SQL in the message.",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from agentflow_common import json_values, rpc
+from agentflow_common import json_values, rpc, screening
 from agentflow_common.connections import transient
 from agentflow_common.errors import (
     AgentFlowError,
@@ -34,6 +34,7 @@ QUERY_S_MAX: Final = 20.0
 WAIT_MS_MAX: Final = 10_000
 ROWS_MAX: Final = 100
 ROW_BYTES_MAX: Final = 200_000  # below the limit of a trigger's payload
+DEPTH_MAX: Final = screening.VALUE_DEPTH_MAX - 4  # of a row: it stands inside a payload
 REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 _UNREADABLE: Final[tuple[type[Exception], ...]] = (ValueError, *transient.SURVIVED)
 _SOON_S: Final = 0.1  # after a notice: the row may be behind a transaction that is still open
@@ -118,7 +119,15 @@ def _data(text: str | None) -> dict[str, Any] | None:
         json_values.check(found)
     except (ValueError, RecursionError):
         return None
-    return found
+    return None if _is_deeper(found, DEPTH_MAX) else found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """True if lists and objects are nested deeper than this."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    if inner is None:
+        return False
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> tuple[str, bool]:

@@ -22,7 +22,7 @@ def query(request: rpc.ReadRowsRequest, key_kind: str, *, filled: bool) -> str:
     """Returns the SQL for the rows after a position. Names are quoted; key_kind is the server's own text. Pure.
 
     The columns are written as `json`: a value of `jsonb` can't hold all that a column of `json` may have, and one row
-    would end the whole query.
+    would end the whole query. `t.*` is the row also where a column is called `t`.
 
     filled: the key can't be null. Otherwise rows without a key are found, too: no comparison holds for them.
     """
@@ -35,8 +35,8 @@ def query(request: rpc.ReadRowsRequest, key_kind: str, *, filled: bool) -> str:
             after = f"({after} OR t.{key} IS NULL AND t.{position} >= $1::text::xid8)"
     return (
         f"SELECT position, key, CASE WHEN octet_length(data) <= $4 THEN data END AS data FROM ("  # noqa: S608
-        f"SELECT t.{position}::text AS position, t.{key}::text AS key, row_to_json(t)::text AS data FROM {table} AS t "
-        f"WHERE t.{position} < pg_snapshot_xmin(pg_current_snapshot()) AND {after} "
+        f"SELECT t.{position}::text AS position, t.{key}::text AS key, row_to_json(t.*)::text AS data "
+        f"FROM {table} AS t WHERE t.{position} < pg_snapshot_xmin(pg_current_snapshot()) AND {after} "
         f"ORDER BY t.{position}, t.{key} LIMIT $3) AS found"
     )
 
