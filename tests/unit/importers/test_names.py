@@ -10,7 +10,7 @@ import yaml
 from agentctl.importers.convert import convert
 from agentctl.importers.flow import name_of
 from agentflow_common.errors import InvalidError
-from tests.support.imports import argo, conductor, imported, node
+from tests.support.imports import argo, conductor, imported, node, simple
 
 
 def test_long_names_that_differ_at_their_end_stay_apart() -> None:
@@ -60,3 +60,49 @@ def test_argo_a_template_without_a_name_is_a_definition_of_its_own() -> None:
     nameless = {"steps": [[{"name": "one", "template": "do"}]]}
     made = convert(json.dumps(argo({"name": "step"}, templates=[nameless])), "argo")
     assert [written.name for written in made.definitions] == ["w", "w_step"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "validate-order",
+        "validate-order:PROD",
+        "123456789012:function:validate-order",
+        "arn:aws:lambda:us-east-1:123456789012:function:validate-order",
+        "arn:aws:lambda:us-east-1:123456789012:function:validate-order:$LATEST",
+        "arn:aws:lambda:us-east-1:123456789012:function:validate-order:12",
+    ],
+)
+def test_step_functions_a_function_is_named_without_its_version_and_alias(function: str) -> None:
+    task = {"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "End": True,
+            "Parameters": {"FunctionName": function, "Payload": {"item.$": "$.a", "index": 1, "from": 2}}}  # fmt: skip
+    made, _ = imported("step-functions", {"StartAt": "A", "States": {"A": task}})
+    assert node(made, "A")["config"]["tool_name"] == "validate_order"
+    assert set(node(made, "A")["config"]["tool_args"]) == {"item", "index", "from_step"}  # a parameter can't be `from`
+
+
+def test_step_functions_a_started_machine_is_named_by_its_arn() -> None:
+    arn = "arn:aws:states:us-east-1:123456789012:stateMachine:Ship:3"
+    task = {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync:2", "End": True,
+            "Parameters": {"StateMachineArn": arn, "Input": {"index": 1}}}  # fmt: skip
+    made, _ = imported("step-functions", {"StartAt": "A", "States": {"A": task}})
+    assert node(made, "A")["config"] == {"workflow": "Ship", "inputs": {"index_step": 1}}  # an input of a workflow
+
+
+def test_arguments_of_tools_keep_their_names_although_nodes_may_not_have_them() -> None:
+    made, _ = imported("conductor", conductor(simple("a", item="1", state="2", workflow="3", loop="4")))
+    assert set(node(made, "a")["config"]["tool_args"]) == {"item", "state", "workflow", "loop"}
+    template = {"name": "t", "inputs": {"parameters": [{"name": "index"}]}, "container": {"image": "i"}}
+    step = {"name": "a", "template": "t", "arguments": {"parameters": [{"name": "index", "value": "1"}]}}
+    made, _ = imported("argo", argo(step, templates=[template]))
+    assert node(made, "a")["config"]["tool_args"] == {"index": "1"}
+
+
+def test_serverless_an_expression_inside_a_text_is_remarked() -> None:
+    call = {"call": "http", "with": {"method": "get", "endpoint": "https://a.example/pets/${ .id }"}}
+    text = {"set": {"a": "Hello ${ .name }", "b": "${ .name }"}}
+    made, remarks = imported("serverless-workflow", {"document": {"name": "w"}, "do": [{"get": call}, {"put": text}]})
+    assert node(made, "get")["config"]["tool_args"]["url"] == "https://a.example/pets/${ .id }"
+    assert [remark for remark in remarks if "inside a text" in remark] == [
+        "'${ }' inside a text is not an expression, and stays as it is"
+    ] * 2

@@ -7,6 +7,7 @@ said by edges, the step stays as a wait of no time. Pure.
 
 from __future__ import annotations
 
+import keyword
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -35,11 +36,21 @@ def name_of(wanted: str) -> str:
 
     Long names that differ only at their end stay different.
     """
+    found = _identifier(wanted)
+    return f"{found}_step" if found in _RESERVED else found
+
+
+def argument_of(wanted: str) -> str:
+    """Returns the name of an argument of a tool or a function: the engine's own, if Python can have it."""
+    found = _identifier(wanted)
+    return f"{found}_step" if keyword.iskeyword(found) else found
+
+
+def _identifier(wanted: str) -> str:
     found = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_") or "step"
     if len(found) > _NAME_CHARS_MAX:
         found = f"{found[: _NAME_CHARS_MAX - 9]}_{zlib.crc32(wanted.encode(errors='replace')):08x}"
-    found = f"_{found}" if found[0].isdigit() else found
-    return f"{found}_step" if found in _RESERVED else found
+    return f"_{found}" if found[0].isdigit() else found
 
 
 @dataclass(slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from agentctl.importers.argo import values
 from agentctl.importers.expression import Expr, Literal, Ref, value
-from agentctl.importers.flow import name_of, translated
+from agentctl.importers.flow import argument_of, name_of, translated
 from agentctl.importers.source import Part, amount
 
 _KINDS: Final = ("container", "script", "containerSet", "resource", "data", "plugin")
@@ -32,7 +33,9 @@ class Leaves:
     def __init__(self, resolve: values.Resolve) -> None:
         self._resolve = resolve
 
-    def arguments(self, wanted: dict[str, Part], given: dict[str, Part]) -> dict[str, Any]:
+    def arguments(
+        self, wanted: dict[str, Part], given: dict[str, Part], named: Callable[[str], str] = name_of
+    ) -> dict[str, Any]:
         """Returns the arguments of a call: those that are given, and the template's own values for the others."""
         found: dict[str, Any] = {}
         for name, part in {**wanted, **given}.items():
@@ -40,7 +43,7 @@ class Leaves:
                 if part["valueFrom"]:
                     part["valueFrom"].remark("a value from outside is not carried over", "give it as an argument")
                 continue
-            found[name_of(name)] = value(self._text(part["value"]))
+            found[named(name)] = value(self._text(part["value"]))
         return found
 
     def _text(self, part: Part) -> Expr:
@@ -72,7 +75,8 @@ class Leaves:
             if template[side]["artifacts"]:
                 fix = "return values, or store files with s3.put and read them with s3.fetch"
                 template[side]["artifacts"].remark("files between steps are not carried over", fix)
-        return {"type": "tool", "config": {"tool_name": tool, "tool_args": self.arguments(parameters(template), given)}}
+        arguments = self.arguments(parameters(template), given, argument_of)
+        return {"type": "tool", "config": {"tool_name": tool, "tool_args": arguments}}
 
     def _suspend(self, name: str, template: Part) -> dict[str, Any]:
         wait = template["suspend"]["duration"]

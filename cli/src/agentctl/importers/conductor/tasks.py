@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agentctl.importers.conductor import values
 from agentctl.importers.expression import Expr, Fields, Literal, Ref, UntranslatableError, condition, value
-from agentctl.importers.flow import asked, name_of, translated
+from agentctl.importers.flow import argument_of, asked, name_of, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part, amount
 
@@ -60,8 +60,8 @@ class Tasks:
         """Returns the input parameters of a task by name."""
         return {name: self._read(item) for name, item in task["inputParameters"].fields()}
 
-    def _arguments(self, task: Part) -> dict[str, Any]:
-        return {name_of(name): value(expr) for name, expr in self.parameters(task).items()}
+    def _arguments(self, task: Part, named: Callable[[str], str] = argument_of) -> dict[str, Any]:
+        return {named(name): value(expr) for name, expr in self.parameters(task).items()}
 
     def node(self, task: Part, kind: str, reference: str) -> dict[str, Any]:  # noqa: PLR0911  (a table of cases)
         """Returns the node of a task, without its id."""
@@ -154,7 +154,7 @@ class Tasks:
         name, version = name_of(child["name"].text("imported")), child["version"].text()
         inline = child["workflowDefinition"]["name"].text()
         wanted = name_of(inline) if inline else f"{name}@{version}" if version else name
-        return {"type": "subworkflow", "config": {"workflow": wanted, "inputs": self._arguments(task)}}
+        return {"type": "subworkflow", "config": {"workflow": wanted, "inputs": self._arguments(task, name_of)}}
 
     def _started(self, task: Part) -> dict[str, Any]:
         started = task["inputParameters"]["startWorkflow"]
@@ -196,7 +196,7 @@ class Tasks:
             language = "JavaScript" if kind == "INLINE" else "jq"
             fix = f"write a function {name_of(reference)!r} that returns it"
             expression.remark(f"this {language} is not translated: {error}", fix)
-            arguments = {name_of(name): value(expr) for name, expr in parameters.items()}
+            arguments = {argument_of(name): value(expr) for name, expr in parameters.items()}
             return {"type": "function", "config": {"function_name": name_of(reference), "function_args": arguments}}
         return {"type": "function", "config": {"function_name": "pick", "function_args": {"value": found}}}
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agentctl.importers.documents import Document, merged, settled
 from agentctl.importers.expression import Expr, Fields, Literal, Op, Ref, both, negated, value
-from agentctl.importers.flow import START, Flow, asked, name_of, translated
+from agentctl.importers.flow import START, Flow, argument_of, asked, name_of, translated
 from agentctl.importers.n8n import values
 from agentctl.importers.n8n.values import Scope
 from agentctl.importers.source import Part
@@ -254,7 +254,9 @@ class _Workflow:
         tool = ".".join(name_of(word) for word in words if word)
         part.remark(f"the app {kind!r} is not carried over", f"write a tool {tool!r}; its credentials are the worker's")
         own = {"resource", "operation", "options"}
-        arguments = {name_of(key): value(values.read(item, scope)) for key, item in given.fields() if key not in own}
+        arguments = {
+            argument_of(key): value(values.read(item, scope)) for key, item in given.fields() if key not in own
+        }
         return {"type": "tool", "config": {"tool_name": tool, "tool_args": arguments}}, whole
 
     def _http(self, given: Part, scope: Scope) -> dict[str, Any]:

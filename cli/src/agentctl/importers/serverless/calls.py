@@ -8,7 +8,7 @@ from typing import Any
 
 from agentctl.importers.documents import Document
 from agentctl.importers.expression import Expr, Fields, Literal, Op, part_of, value
-from agentctl.importers.flow import name_of
+from agentctl.importers.flow import argument_of, name_of
 from agentctl.importers.serverless import values
 from agentctl.importers.serverless.values import Scope
 from agentctl.importers.source import Part
@@ -43,7 +43,7 @@ def work(name: str, part: Part, scope: Scope, use: Part) -> Made:
             return _http(function["with"], inner)
     tool = name_of(given["operationId"].text() or given["method"].text() or kind.split("@")[0])
     arguments = given["arguments"] if given["arguments"] else given["parameters"] if given["parameters"] else given
-    sent = {name_of(key): value(values.read(item, scope)) for key, item in arguments.fields()}
+    sent = {argument_of(key): value(values.read(item, scope)) for key, item in arguments.fields()}
     part["call"].remark(f"a call of the kind {kind!r} is not carried over", f"write a tool {tool!r} that makes it")
     return Made({"type": "tool", "config": {"tool_name": tool, "tool_args": sent}})
 
@@ -89,7 +89,7 @@ def _run(name: str, run: Part, scope: Scope) -> Made:
     run[kind].remark(f"a {kind} is not run by a worker", f"write a tool {name_of(name)!r} that does it")
     given = run[kind]["arguments"]
     read = values.read(given, scope) if given else Literal({})
-    sent_args = {name_of(key): value(item) for key, item in read.fields} if isinstance(read, Fields) else {}
+    sent_args = {argument_of(key): value(item) for key, item in read.fields} if isinstance(read, Fields) else {}
     if not sent_args and given:
         sent_args = {"arguments": value(read)}
     return Made({"type": "tool", "config": {"tool_name": name_of(name), "tool_args": sent_args}})

@@ -92,7 +92,15 @@ def read(part: Part, scope: Scope, *, is_expression: bool = False) -> Expr:
     text = part.value
     if isinstance(text, str) and (is_expression or _WRAPPED.match(text.strip()) or re.match(r"[.$]\w", text)):
         return translated(part, lambda: expression(text, scope), Literal(None))
+    _remark_inside(part)
     return Literal(text)
+
+
+def _remark_inside(part: Part) -> None:
+    """Remarks on `${ }` inside a text: it would silently stay as it is."""
+    if isinstance(part.value, str) and "${" in part.value:
+        fix = "an expression is the whole text in Serverless Workflow; write `{{...}}` for that part"
+        part.remark("'${ }' inside a text is not an expression, and stays as it is", fix)
 
 
 def address(part: Part, scope: Scope) -> Expr:
@@ -104,6 +112,7 @@ def address(part: Part, scope: Scope) -> Expr:
     def field(match: re.Match[str]) -> Expr:
         return translated(part, partial(scope.document.at, (match[1],)), Literal(match[0]))
 
+    _remark_inside(part)
     return with_tags(text, _PLACE, field)
 
 

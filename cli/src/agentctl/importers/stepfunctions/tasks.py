@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agentctl.importers.documents import Document
 from agentctl.importers.expression import Expr, Fields, Literal, UntranslatableError, part_of, value
-from agentctl.importers.flow import name_of
+from agentctl.importers.flow import argument_of, name_of
 from agentctl.importers.source import Part
 from agentctl.importers.stepfunctions import values
 from agentctl.importers.stepfunctions.values import Scope
 
+_ARN: Final = re.compile(r":(?:function|stateMachine):([^:]+)")
 _ERRORS: Final = {"States.Timeout": "timeout", "States.HeartbeatTimeout": "heartbeat_timeout"}
 
 
@@ -62,8 +64,8 @@ def _given(part: Part, scope: Scope) -> Document:
     return Document(values.payload(part[field], scope))
 
 
-def _arguments(given: Document) -> dict[str, Any]:
-    return {name_of(name): item for name, item in given.arguments().items()}
+def _arguments(given: Document, name: Callable[[str], str] = argument_of) -> dict[str, Any]:
+    return {name(wanted): item for wanted, item in given.arguments().items()}
 
 
 def _field(given: Document, name: str) -> Expr | None:
@@ -73,23 +75,26 @@ def _field(given: Document, name: str) -> Expr | None:
         return None
 
 
-def _last(expr: Expr | None, default: str) -> str:
+def _named(expr: Expr | None, default: str) -> str:
+    """Returns the name in an ARN, in a part of one, or in a reference of CloudFormation, without version and alias."""
     text = str(expr.value) if isinstance(expr, Literal) else default
-    return name_of(text.strip("${}").rsplit(":function:")[-1].split(":")[-1].removesuffix(".Arn") or default)
+    found = _ARN.search(text)
+    wanted = found[1] if found else re.sub(r"[${}]", "", text).split(":")[0].removesuffix(".Arn")
+    return name_of(wanted or default)
 
 
 def _lambda(name: str, part: Part, given: Document) -> dict[str, Any]:
     function = _field(given, "FunctionName")
-    tool = _last(function, name_of(name)).removesuffix("_LATEST").strip("_") or name_of(name)
+    tool = _named(function, name_of(name))
     sent = _field(given, "Payload")
     arguments = _arguments(Document(sent)) if sent is not None else {}
     return _tool(part, tool, arguments, f"the function {tool!r} of AWS")
 
 
 def _execution(part: Part, given: Document) -> Made:
-    workflow = _last(_field(given, "StateMachineArn"), "imported")
+    workflow = _named(_field(given, "StateMachineArn"), "imported")
     sent = _field(given, "Input")
-    inputs = _arguments(Document(sent)) if sent is not None else {}
+    inputs = _arguments(Document(sent), name_of) if sent is not None else {}
     if not part["Resource"].text().endswith((".sync", ".sync:2")):
         part["Resource"].remark(
             "the started machine is a child that this run waits for", "nothing, unless it has to go on alone"
