@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common.definition import json_schema
 from agentflow_common.schedules.json_schema import schedule_schema
-from tests.docs import detection, errors, permissions, settings, transitions
+from tests.docs import builder, detection, errors, permissions, settings, transitions
 from tests.support.paths import ROOT
 
 
@@ -47,6 +47,7 @@ PARTS: Final = (
     Part("docs/schema/schedule.schema.json", "", lambda: json_schema.text(schedule_schema())),
     Part("docs/schema/workflow.schema.json", "", lambda: json_schema.text(json_schema.workflow_schema())),
     Part("docs/settings.md", "settings", settings.table),
+    Part("sdk/python/README.md", "builder", builder.calls),
 )
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.stack.dotenv_file import beside, variables
+from agentctl.stack.dotenv_file import beside, not_read, path_of, variables
 from agentctl.stack.environment import services_environment
-from agentctl.stack.layout import Layout, Options
+from agentctl.stack.layout import Layout, Options, StackInfo
+from agentctl.stack.show import endpoints
 from agentflow_common.embedded.servers import StackError
 
 TEXT = """
@@ -72,3 +73,28 @@ def test_the_stacks_own_addresses_stay_whatever_the_file_names(tmp_path: Path, m
     assert (made["NATS_URL"], made["DB_HOST"], made["WORKER_ID"]) == ("nats://here", "s", "w")
     assert "CLICKHOUSE_HOST" not in made
     assert made["AGENTFLOW_FILE_ROOTS"] == str(tmp_path)
+
+
+def test_a_file_in_the_folder_that_is_not_the_one_beside_the_data_dir_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    assert not_read(tmp_path / "data", folder) is None
+    (folder / ".env").write_text("A=1\n")
+    assert not_read(tmp_path / "data", folder) == folder / ".env"
+    assert not_read(folder / "data", folder) is None
+    assert path_of(tmp_path / "data") == tmp_path / ".env"
+
+
+def test_the_addresses_of_a_stack_elsewhere_come_with_how_to_find_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "my data"
+    info = StackInfo(
+        pid=1, grpc="127.0.0.1:1", http="http://127.0.0.1:2", nats="nats://x@127.0.0.1:3", data_dir=str(data),
+        postgres={"DB_HOST": "h", "DB_PORT": "5"}, dev_key_file="k", ready_s=1.0, services={}, started_at=1.0,
+    )  # fmt: skip
+    endpoints(info, "ready")
+    assert f"export AGENTFLOW_DATA_DIR='{data}'" in capsys.readouterr().out
+    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(data))
+    endpoints(info, "ready")
+    assert "export" not in capsys.readouterr().out

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from agentctl.commands.lane import _table
+from agentctl.commands.tools import _about as about_tool
 from agentctl.display.progress import brief
 from agentctl.display.render import _about, _origin, _with_their_parts, timeline
 from agentflow_sdk import ErrorInfo, Lane, Run, RunStatus, Step, StepStatus, Trace, TraceEvent, TraceStep
@@ -85,6 +86,10 @@ def test_a_pool_in_which_steps_wait_and_no_worker_is_has_a_mark_in_the_list_of_l
             "undecidable: zipped: zip: the lists differ in length",
         ),
         ("invalid_arguments: tool slow: name: it is no text: x", "invalid_arguments: tool slow: name: it is no text"),
+        (
+            "not_found: the model failed (sim/x: no model 'x'); see: it",
+            "not_found: the model failed (sim/x: no model 'x'); see",
+        ),
         ("timeout", "timeout"),
         ("", ""),
     ],
@@ -115,3 +120,19 @@ def test_a_timeline_begins_with_the_submission_and_shows_the_wait_for_a_run_lane
     assert cells[0] == ["(the run)", "work"] and cells[1][0] == status
     assert cells[2] == ["+1.00 s", "+3.00 s"] and cells[3][0] == time
     assert cells[5] == ["waited for its run lane" if finished else "waits for its run lane", "x"]
+
+
+@pytest.mark.parametrize(
+    ("doc", "shown"),
+    [
+        ("Adds an order.", "Adds an order."),
+        (
+            "Writes a text to a file, all of it\nor nothing. Twice is once.\n\nReturns x.",
+            "Writes a text to a file, all of it or nothing.",
+        ),
+        ("Takes a part (`items.0.name`)\nof a value", "Takes a part (`items.0.name`) of a value"),
+        ("", ""),
+    ],
+)
+def test_a_tool_is_described_by_its_first_sentence(doc: str, shown: str) -> None:
+    assert about_tool(doc) == shown

@@ -70,6 +70,9 @@ def test_a_pinned_model_is_the_only_candidate_or_refused_with_the_fix() -> None:
         machine.wanted(request(model="openai/gpt-6-luna"), MODELS)
     assert caught.value.kind == "no_candidate"
     assert "API key" in caught.value.problems[0].fix
+    with pytest.raises(TerminalError) as caught:
+        machine.wanted(request(model="sim/fast"), MODELS)
+    assert "AGENTFLOW_SIM_MODELS" in caught.value.problems[0].fix
     with pytest.raises(TerminalError):
         machine.wanted(request(providers=()), MODELS)
 

@@ -47,12 +47,19 @@ def _table(tools: list[Tool]) -> Any:
         "ORIGIN": lambda tool: "built in" if tool.built_in else "loaded",
         "WORKERS": lambda tool: len(tool.workers) or "",
         "VERSIONS": lambda tool: 1 + len(tool.other_versions),
-        "ABOUT": lambda tool: tool.doc.partition("\n")[0],
+        "ABOUT": lambda tool: _about(tool.doc),
     }
     if tools:
         note("the arguments of one: agentctl tools get NAME")
     less = ("ORIGIN", "VERSIONS", "WORKERS")
     return table_of(tools, columns, empty="no worker offers such a tool", right=less[1:], less=less)
+
+
+def _about(doc: str) -> str:
+    """Returns the first sentence of a docstring, which may go over several lines."""
+    text = " ".join(doc.partition("\n\n")[0].split())
+    sentence, dot, _ = text.partition(". ")
+    return sentence + dot.rstrip()
 
 
 def _shown(tool: Tool) -> None:

@@ -223,12 +223,14 @@ def describe_error(error: Body) -> str:
 def brief(error: str) -> str:
     """Returns the type of an error and the beginning of its message, for places beside the one that shows it in full.
 
-    Details and the fix follow a colon in a message, behind at least four words. What has fewer says only where.
+    Details and the fix follow a colon in a message, behind at least four words: what has fewer says only where. A colon
+    in parentheses belongs to them.
     """
     kind, colon, message = error.partition(": ")
     parts = message.split(": ")
-    enough = (end for end in range(1, len(parts)) if len(": ".join(parts[:end]).split()) > 3)
-    return f"{kind}{colon}{': '.join(parts[: next(enough, len(parts))])}"
+    begins = (": ".join(parts[:end]) for end in range(1, len(parts)))
+    enough = (text for text in begins if len(text.split()) > 3 and text.count("(") <= text.count(")"))
+    return f"{kind}{colon}{next(enough, message)}"
 
 
 def _few(names: Any) -> str:

@@ -109,13 +109,15 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
     given: the options that were named. The others keep the value of the last start. If a stack runs with other
     settings, the start is refused with what to do. restart: a stack that runs is restarted, whatever its settings.
     """
-    from agentctl.stack.show import endpoints, failure, timings
+    from agentctl.stack.show import endpoints, failure, note, timings
 
     try:
         beside = dotenv_file.beside(options.data_dir, os.environ)
     except StackError as error:
         failure(str(error))
         return 1
+    if other := dotenv_file.not_read(options.data_dir, Path.cwd()):
+        note(f"{other} is not read: the stack of this data dir reads {dotenv_file.path_of(options.data_dir)}")
     options = msgspec.structs.replace(options, env={**beside, **options.env})
     running = find(options.data_dir)
     if running is not None and not restart:

@@ -18,7 +18,7 @@ def beside(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
 
     Those that the environment has are left out.
     """
-    path = data_dir.absolute().parent / ".env"
+    path = path_of(data_dir)
     if not path.is_file():
         return {}
     try:
@@ -31,6 +31,17 @@ def beside(data_dir: Path, environment: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise StackError("\n  ".join([f"{path} is not valid:", *problems]))
     return {name: value for name, value in found.items() if name not in environment}
+
+
+def path_of(data_dir: Path) -> Path:
+    """Returns the `.env` that belongs to a data dir."""
+    return data_dir.absolute().parent / ".env"
+
+
+def not_read(data_dir: Path, folder: Path) -> Path | None:
+    """Returns the `.env` of a folder if there is one and the stack of this data dir does not read it."""
+    path = folder / ".env"
+    return path if path.is_file() and path.resolve() != path_of(data_dir).resolve() else None
 
 
 def variables(text: str, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 
-from agentctl.stack.layout import StackInfo
+from agentctl.stack.layout import StackInfo, default_data_dir
 
 
 def endpoints(info: StackInfo, state: str) -> None:
@@ -20,6 +23,9 @@ def endpoints(info: StackInfo, state: str) -> None:
     table.add_row("Data", info.data_dir)
     console.print(f"AgentFlow is [bold green]{state}[/] ({info.ready_s:.1f} s, pid {info.pid})")
     console.print(table, soft_wrap=True)
+    if Path(info.data_dir) != default_data_dir():
+        found = f"other commands find it with: export AGENTFLOW_DATA_DIR={shlex.quote(info.data_dir)}"
+        console.print(found, markup=False, highlight=False, soft_wrap=True)
 
 
 def timings(times: dict[str, float]) -> None:
@@ -27,6 +33,11 @@ def timings(times: dict[str, float]) -> None:
     console = Console(stderr=True)
     for name, seconds in sorted(times.items(), key=lambda item: item[1]):
         console.print(f"  {seconds:6.2f} s  {name}")
+
+
+def note(message: str) -> None:
+    """Prints a remark."""
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def failure(message: str) -> None:

@@ -181,7 +181,9 @@ def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, st
 
 def _unreachable(request: RouteRequest, why: str) -> TerminalError:
     can = ", ".join(sorted(request.providers)) or "none"
-    fix = f"set the provider's API key for the workers, or choose among the providers they can call: {can}"
+    simulated = request.model.partition("/")[0] == "sim"
+    wanted = "set AGENTFLOW_SIM_MODELS" if simulated else "set the provider's API key"
+    fix = f"{wanted} for the workers, or choose among the providers they can call: {can}"
     return TerminalError.at("model", f"step {request.step!r} has no model: {why}", fix, kind="no_candidate")
 
 

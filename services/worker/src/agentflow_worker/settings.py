@@ -140,4 +140,4 @@ class WorkerSettings(Settings):
     """how long a call to a model may take if the policy names no `sla_ms`"""
 
     sim_models: str = Field("", validation_alias=_env("AGENTFLOW_SIM_MODELS", "sim_models"))
-    """simulated models for tests, as JSON (`providers/sim.py`); empty switches the provider `sim` off"""
+    """[simulated models](workflows.md#simulated-models) for tests, as JSON; empty switches the provider `sim` off"""
