@@ -126,11 +126,15 @@ def test_only_the_part_of_a_bucket_is_read_that_can_match() -> None:
 
 def test_the_names_of_a_table_are_quoted_in_the_query() -> None:
     request = rpc.ReadRowsRequest(database="shop", table='s.t"x', key='k"', position="p", after="5", after_key="7")
-    text = store_rows.query(request, "bigint")
+    text = store_rows.query(request, "bigint", filled=True)
     assert 'FROM "s"."t""x" AS t' in text
     assert '(t."p", t."k""") > ($1::text::xid8, $2::text::bigint)' in text
     assert 't."p" < pg_snapshot_xmin(pg_current_snapshot())' in text
-    first = store_rows.query(rpc.ReadRowsRequest(database="shop", table="t", key="k", position="p", after="5"), "uuid")
+    assert "IS NULL" not in text
+    loose = store_rows.query(request, "bigint", filled=False)
+    assert 'OR t."k""" IS NULL AND t."p" >= $1::text::xid8)' in loose
+    request = rpc.ReadRowsRequest(database="shop", table="t", key="k", position="p", after="5")
+    first = store_rows.query(request, "uuid", filled=True)
     assert 't."p" >= $1::text::xid8 AND $2::text IS NULL' in first
 
 
@@ -144,3 +148,13 @@ def test_the_databases_are_json_and_their_addresses_are_secret(monkeypatch: pyte
     monkeypatch.setenv("AGENTFLOW_TRIGGER_DATABASES", "[1]")
     with pytest.raises(ValueError, match="AGENTFLOW_TRIGGER_DATABASES"):
         WorkerSettings()
+
+
+async def test_a_file_from_the_future_is_taken_too(tmp_path: Path) -> None:
+    (tmp_path / "later.md").write_text("x")
+    os.utime(tmp_path / "later.md", (4_000_000_000, 4_000_000_000))
+    reply = await ask({"file_roots": (tmp_path,)}, folder=".", settle_ms=0)
+    assert (names(reply), reply.unsettled) == (["later.md"], 0)
+    assert abs(reply.files[0].changed_ms - now_ms()) < 60_000
+    waiting = await ask({"file_roots": (tmp_path,)}, folder=".", settle_ms=60_000)
+    assert (names(waiting), waiting.unsettled) == ([], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def walked(
     """Returns the files below a folder that match the pattern and have settled.
 
     A file counts as changed when its content or its entry was: nobody can set the latter time, so a file that is
-    copied with an older time is not taken half written.
+    copied with an older time is not taken half written. A time of the content that lies in the future says nothing.
     """
     real_roots = [root.expanduser().resolve() for root in roots]
     walk = Walk(folder, pattern_parts(request.pattern), real_roots, denied)
@@ -35,9 +36,14 @@ def walked(
                 name=name,
                 size=found.st_size,
                 modified_ms=found.st_mtime_ns // 1_000_000,
-                changed_ms=max(found.st_mtime_ns, found.st_ctime_ns) // 1_000_000,
+                changed_ms=_changed_ns(found, now_ms) // 1_000_000,
                 etag=f"{found.st_size:x}-{found.st_mtime_ns:x}",
             )
         )
     listing.unreadable += walk.unreadable
     return listing
+
+
+def _changed_ns(found: os.stat_result, now_ms: int) -> int:
+    is_set = found.st_mtime_ns > now_ms * 1_000_000  # by a program, or by a clock that is wrong
+    return found.st_ctime_ns if is_set else max(found.st_mtime_ns, found.st_ctime_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,11 @@ from agentflow_gateway.store.sources import SourceRow
 PAGE: Final = 1_000
 KEEP_EVERY_MS: Final = 24 * 3_600_000
 GONE_MS: Final = 30 * KEEP_EVERY_MS  # a file that is gone for this long and comes back is new
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_1_MS: Final = -62_135_596_800_000
+_YEAR_9999_MS: Final = 253_402_300_799_999
 
 
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,7 +88,7 @@ def item_of(files: Files, file: rpc.ListedFile) -> Item:
     payload: dict[str, Any] = {
         "name": file.name.rpartition("/")[2],
         "size": file.size,
-        "modified": datetime.fromtimestamp(file.modified_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+        "modified": _iso(file.modified_ms),
         "etag": file.etag,
     }
     if files.bucket:
@@ -92,3 +97,9 @@ def item_of(files: Files, file: rpc.ListedFile) -> Item:
         below = files.folder in {"", "."}
         payload["path"] = file.name if below else f"{files.folder.rstrip('/')}/{file.name}"
     return Item(sources.item_id(file.name), file.etag, sources.trigger_id(file.name, file.etag), payload)
+
+
+def _iso(ms: int) -> str:
+    """Returns a time as ISO 8601. File systems hold years that no calendar has: they become the last or first one."""
+    moment = _EPOCH + timedelta(milliseconds=max(_YEAR_1_MS, min(ms, _YEAR_9999_MS)))
+    return moment.isoformat(timespec="milliseconds")
