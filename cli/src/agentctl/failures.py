@@ -46,6 +46,7 @@ _OPTIONS: Final = {  # the option or the argument for a field of the API, where 
     "start_ms": "--start",
     "tags": "--tag",
     "time_zone": "--tz",
+    "until": "--pause-until",
     "values": "--set",
 }
 _FIELD: Final = re.compile(r"(?:filter\.)?([a-z_]+)(?:\.(.+)|\[(.+)\])?\Z")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
 from collections.abc import Container, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\Z")
 UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _JSON_SCALAR: Final = re.compile(r"(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)\Z")
 _FILE_NAME: Final = re.compile(r"\A(/|\./|\.\./|~/)|\.(txt|md|j2|jinja2?|prompt|tmpl|tpl|html?|ya?ml|json)\Z", re.I)
+LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999, the last one that is written with four digits
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 _LET_A_STEP_READ: Final = "pass its path and let a `file.read` step read it"
 
@@ -199,7 +201,8 @@ def json_object(text: str, flag: str, example: str = '{"name": "value"}') -> dic
 def _span_ms(text: str) -> float | None:
     """Returns a duration with a unit in ms; None for any other text."""
     match = _SPAN.match(text.strip().lower())
-    return float(match[1]) * UNIT_MS[match[2]] if match else None
+    found = float(match[1]) * UNIT_MS[match[2]] if match else math.inf
+    return found if math.isfinite(found) else None
 
 
 def seconds(text: str, flag: str) -> float:
@@ -229,22 +232,37 @@ def parse_span(text: str) -> int:
 def parse_time(text: str, now_ms: int | None = None) -> int:
     """Returns a time as ms since the epoch; 0 for an empty text.
 
-    A time is `now`, a span before now (`1h`), an ISO date or time (local unless it has an offset), or ms.
+    A time is `now`, a span before now (`1h`), an ISO date or time (local unless it has an offset), or ms. A local time
+    that the clocks skip (02:30, where 02:00 becomes 03:00) is counted on from before the gap, so it is 03:30.
     """
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    found = _time_ms(text, now_ms)
+    if found is None:
+        fix = "write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise CliError(f"{text!r} is not a time", fix=fix)
+    return _in_range(found, text)
+
+
+def _in_range(found_ms: int, text: str) -> int:
+    if not 0 <= found_ms <= LAST_MS:
+        raise CliError(f"{text[:80]!r} is out of range", fix="write a time between 1970 and 9999")
+    return found_ms
+
+
+def _time_ms(text: str, now_ms: int) -> int | None:
+    """Returns what `parse_time` reads; None if it is not a time."""
     plain = text.strip().lower()
     if plain in ("", "now"):
         return now_ms if plain else 0
     ago_ms = _span_ms(plain.removesuffix(" ago"))
     if ago_ms is not None:
-        return now_ms - int(ago_ms)
-    if plain.isdigit() and len(plain) >= 12:
-        return int(plain)
+        return max(0, now_ms - int(ago_ms))
+    if plain.isdecimal() and len(plain) >= 12:
+        return int(plain[:20])
     try:
-        return int(datetime.fromisoformat(text.strip()).astimezone(UTC).timestamp() * 1000)
-    except ValueError:
-        fix = "write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
-        raise CliError(f"{text!r} is not a time", fix=fix) from None
+        return int(datetime.fromisoformat(text.strip()).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
 
 
 def parse_end(text: str, flag: str, now_ms: int | None = None) -> int:
@@ -252,7 +270,7 @@ def parse_end(text: str, flag: str, now_ms: int | None = None) -> int:
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     plain = text.strip().lower()
     span_ms = _span_ms(plain) if plain else None
-    end_ms = parse_time(text, now_ms) if span_ms is None else now_ms + int(span_ms)
+    end_ms = parse_time(text, now_ms) if span_ms is None else _in_range(now_ms + int(span_ms), text)
     if plain and end_ms <= now_ms:
         raise CliError(f"{flag} {text!r} is not after now", fix=f"write {flag} 2h, or a time that is still to come")
     return end_ms

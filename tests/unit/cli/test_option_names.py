@@ -57,6 +57,8 @@ def at(place: str) -> Callable[[], Any]:
         ("workflow submit", "tags['A B']", "--tag 'A B'"),
         ("workflow submit", "break_at[1]", "--break-at"),
         ("workflow continue", "values['judge']", "--set 'judge'"),
+        ("workflow pause", "until", "--until"),
+        ("workflow batch", "until", "--pause-until"),
         ("schedule create", "time_zone", "--tz"),
         ("trace query", "end_ms", "--end"),
         ("audit list", "before_ms", "--until"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,32 @@ def test_times() -> None:
     assert values.parse_time("1700000000000") == now
     with pytest.raises(CliError, match="not a time"):
         values.parse_time("yesterday-ish")
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 30, "99999999999d", "9999-12-31T23:59:59-12:00", "1900-01-01", "253402300800000"]
+)
+def test_a_time_that_no_calendar_has_is_refused(text: str) -> None:
+    with pytest.raises(CliError, match="is out of range" if "T" not in text else "is not a time|is out of range"):
+        values.parse_end(text, "--until")
+    assert values.parse_time("99999999999d") == 0, "all that there is"
+
+
+@pytest.mark.parametrize("text", ["\u00b2" * 13, "9" * 400 + "d"])
+def test_what_only_looks_like_a_number_is_no_time(text: str) -> None:
+    with pytest.raises(CliError, match="is not a time"):
+        values.parse_time(text)
+
+
+def test_a_time_that_the_clocks_skip_is_after_the_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert values.parse_time("2027-03-28T02:30") == values.parse_time("2027-03-28T03:30+02:00")
+        assert values.parse_time("2026-10-25T02:30") == values.parse_time("2026-10-25T02:30+02:00"), "the first time"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_error_names_file_and_line() -> None:
