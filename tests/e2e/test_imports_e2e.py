@@ -84,18 +84,81 @@ STEP_FUNCTIONS = """
     {"StartAt": "Right", "States": {"Right": {"Type": "Task", "End": true,
       "Resource": "arn:aws:lambda:eu-1:1:function:print_message", "Parameters": {"message": "done"}}}}]}}}
 """
+ARGO_NESTED = """
+kind: Workflow
+metadata: {name: argo-nested}
+spec:
+  entrypoint: main
+  synchronization: {mutexes: [{name: "rows-{{workflow.parameters.name}}"}, {name: paint}]}
+  arguments:
+    parameters:
+      - {name: name, value: ann}
+      - {name: rows, value: '[{"w": "a", "c": [1, 2]}, {"w": "b", "c": []}]'}
+  templates:
+    - name: main
+      steps:
+        - - name: each
+            template: row
+            arguments: {parameters: [{name: word, value: "{{item.w}}"}, {name: cells, value: "{{item.c}}"}]}
+            withParam: "{{workflow.parameters.rows}}"
+    - name: row
+      inputs: {parameters: [{name: word}, {name: cells}]}
+      steps:
+        - - name: cell
+            template: print-message
+            arguments: {parameters: [{name: message, value: "{{inputs.parameters.word}}{{item}}"}]}
+            withParam: "{{inputs.parameters.cells}}"
+    - name: print-message
+      inputs: {parameters: [{name: message}]}
+      container: {image: busybox, command: [echo, "{{inputs.parameters.message}}"]}
+"""
+CONDUCTOR_NESTED = """
+{"name": "conductor_nested", "inputParameters": ["rows"], "tasks": [
+  {"name": "rows", "taskReferenceName": "rows", "type": "DO_WHILE", "items": "${workflow.input.rows}", "loopOver": [
+    {"name": "cells", "taskReferenceName": "cells", "type": "DO_WHILE", "items": "${rows.output.loopItem.c}",
+     "loopOver": [
+      {"name": "print_message", "taskReferenceName": "say", "type": "SIMPLE", "inputParameters": {
+        "message": "${rows.output.loopItem.w}${cells.output.loopItem} ${rows.output.loopIndex}"}}]}]}],
+ "outputParameters": {"said": "${rows.output}"}}
+"""
+SERVERLESS_NESTED = """
+document: {dsl: 1.0.3, namespace: test, name: serverless-nested, version: 0.1.0}
+do:
+  - rows:
+      for: {each: row, in: .rows, at: number}
+      do:
+        - cells:
+            for: {each: cell, in: $row.c}
+            do:
+              - say: {call: print_message, with: {message: '${ "\\($row.w)\\($cell) \\($number)" }'}}
+"""
+STEP_FUNCTIONS_NESTED = """
+{"Comment": "sfn_nested", "StartAt": "Rows", "States": {"Rows": {"Type": "Map", "ItemsPath": "$.rows", "End": true,
+  "ItemProcessor": {"StartAt": "Cells", "States": {"Cells": {"Type": "Map", "ItemsPath": "$.c", "End": true,
+    "ItemSelector": {"message.$": "States.Format('{}{}', $.w, $$.Map.Item.Value)"},
+    "ItemProcessor": {"StartAt": "Say", "States": {"Say": {"Type": "Task", "End": true,
+      "Resource": "arn:aws:lambda:eu-1:1:function:print_message"}}}}}}}}}
+"""
+ROWS = {"rows": [{"w": "a", "c": [1, 2]}, {"w": "b", "c": []}]}
+SAID = [[{"result": "a1"}, {"result": "a2"}], []]
+NUMBERED = [[{"result": "a1 0"}, {"result": "a2 0"}], []]
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "argo": (ARGO, {}, {"said": ["Hello ann", "Hello bo"]}),
     "conductor": (CONDUCTOR, {"n": 9}, {"said": "11 is big", "other": None}),
     "n8n": (N8N, {"age": 20, "name": "Ann"}, {"said": "Welcome Ann"}),
     "serverless-workflow": (SERVERLESS, {"n": 1}, {"said": "counted to 4"}),
     "step-functions": (STEP_FUNCTIONS, {"total": {"sum": 0}, "step": 2}, {"result": [{"sum": 6}, {"result": "done"}]}),
+    "argo nested": (ARGO_NESTED, {}, {"each": SAID}),
+    "conductor nested": (CONDUCTOR_NESTED, ROWS, {"said": NUMBERED}),
+    "serverless-workflow nested": (SERVERLESS_NESTED, ROWS, {"result": NUMBERED}),
+    "step-functions nested": (STEP_FUNCTIONS_NESTED, ROWS, {"result": SAID}),
 }
 
 
-@pytest.mark.parametrize("engine", sorted(CASES))
-def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, engine: str) -> None:
-    text, inputs, output = CASES[engine]
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_an_imported_definition_runs(platform: Platform, tmp_path: Path, case: str) -> None:
+    text, inputs, output = CASES[case]
+    engine = case.split(maxsplit=1)[0]
     (tmp_path / "theirs").write_text(text)
     done = platform.cli(
         "workflow", "import", str(tmp_path / "theirs"), "--from", engine, "--to", str(tmp_path / "ours.yaml")

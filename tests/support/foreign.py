@@ -12,6 +12,9 @@ spec:
   entrypoint: main
   activeDeadlineSeconds: 60
   onExit: tidy
+  synchronization:
+    semaphores: [{configMapKeyRef: {name: sizes, key: reports}}]
+    mutexes: [{name: "topic-{{workflow.parameters.topic}}", namespace: other}]
   arguments:
     parameters:
       - {name: topic, value: boats}
@@ -33,6 +36,10 @@ spec:
             template: checks
             arguments: {parameters: [{name: text, value: "{{steps.draft.outputs.parameters.text}}"}]}
         - - {name: pause, template: pause}
+          - name: rows
+            template: row
+            arguments: {parameters: [{name: cells, value: "{{item.cells}}"}, {name: word, value: "{{item.word}}"}]}
+            withItems: [{word: a, cells: [{text: b}]}]
     - name: write
       inputs: {parameters: [{name: about}]}
       retryStrategy: {limit: "3", backoff: {duration: "2", factor: "2", cap: "10"}}
@@ -61,6 +68,14 @@ spec:
         - - {name: cheer, template: look, when: "{{workflow.status}} == Succeeded",
              arguments: {parameters: [{name: text, value: "{{workflow.status}}"}]}}
           - {name: free, template: free}
+    - name: row
+      inputs: {parameters: [{name: cells}, {name: word}]}
+      steps:
+        - - name: cell
+            template: look
+            arguments: {parameters: [{name: text, value: "{{inputs.parameters.word}} {{item.text}}"}]}
+            withParam: "{{inputs.parameters.cells}}"
+            when: "{{item.text}} != none"
     - {name: free, synchronization: {mutex: {name: disk}}, container: {image: alpine, command: [rm]}}
 """
 
@@ -93,6 +108,16 @@ CONDUCTOR: Final = """\
     {"name": "poll", "taskReferenceName": "poll", "type": "DO_WHILE",
      "loopCondition": "if ($.poll['iteration'] < 5 && $.look['state'] != 'done') { true; } else { false; }",
      "loopOver": [{"name": "look", "taskReferenceName": "look", "type": "SIMPLE"}]},
+    {"name": "rows", "taskReferenceName": "rows", "type": "DO_WHILE", "items": "${stock.output.response.body.rows}",
+     "loopOver": [
+       {"name": "cells", "taskReferenceName": "cells", "type": "DO_WHILE", "items": "${rows.output.loopItem.cells}",
+        "loopOver": [{"name": "paint", "taskReferenceName": "paint", "type": "SIMPLE", "retryCount": 1,
+          "inputParameters": {"cell": "${cells.output.loopItem}", "row": "${rows.output.loopIndex}"}}]}]},
+    {"name": "forks", "taskReferenceName": "forks", "type": "DO_WHILE", "items": "${stock.output.response.body.rows}",
+     "loopOver": [
+       {"name": "each", "taskReferenceName": "each", "type": "FORK_JOIN_DYNAMIC", "inputParameters": {
+         "forkTaskName": "paint", "forkTaskInputs": "${forks.output.loopItem.cells}"}},
+       {"name": "all", "taskReferenceName": "all", "type": "JOIN", "joinOn": []}]},
     {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "2 minutes"}}
   ],
   "outputParameters": {"shipped": "${ship.output.id}", "invoice": "${join.output.bill.number}"}
@@ -124,6 +149,13 @@ do:
               with: {document: {endpoint: x}, operationId: buyLeash, parameters: {size: "${ .size }"}}
           - route: {run: {workflow: {namespace: test, name: plan-route, version: 1.0.0, input: {km: 3}}}}
   - rest: {wait: {seconds: 30}}
+  - kennels:
+      for: {each: kennel, in: ".[0].kennels", at: place}
+      do:
+        - dogs:
+            for: {each: dog, in: $kennel.dogs}
+            do:
+              - brush: {call: brush, with: {dog: $dog, kennel: "${ $kennel.name }", place: $place, number: $index}}
   - heard:
       listen: {to: {one: {with: {type: com.example.returned}}}}
   - done:
@@ -151,7 +183,13 @@ STEP_FUNCTIONS: Final = """\
       {"StartAt": "B", "States": {
         "B": {"Type": "Task", "Resource": "arn:aws:lambda:eu-1:1:function:b", "End": true}}}]},
     "Each": {"Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 3, "ItemProcessor": {"StartAt": "One", "States": {
-      "One": {"Type": "Task", "Resource": "arn:aws:lambda:eu-1:1:function:one", "End": true}}}, "End": true},
+      "One": {"Type": "Task", "Resource": "arn:aws:lambda:eu-1:1:function:one", "End": true}}}, "ResultPath": "$.each",
+      "Next": "Rows"},
+    "Rows": {"Type": "Map", "ItemsPath": "$.rows", "End": true, "ItemProcessor": {"StartAt": "Cells", "States": {
+      "Cells": {"Type": "Map", "ItemsPath": "$.cells", "MaxConcurrency": 2, "End": true,
+        "ItemSelector": {"row.$": "$.name", "cell.$": "$$.Map.Item.Value", "at.$": "$$.Map.Item.Index"},
+        "ItemProcessor": {"StartAt": "Cell", "States": {
+          "Cell": {"Type": "Task", "Resource": "arn:aws:lambda:eu-1:1:function:one", "End": true}}}}}}},
     "Give up": {"Type": "Fail", "Error": "JobFailed", "Cause": "the job failed"}
   }
 }

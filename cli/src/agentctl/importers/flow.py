@@ -18,15 +18,17 @@ from agentctl.importers.expression import Expr, UntranslatableError, both, condi
 from agentctl.importers.source import Part
 from agentflow_common.definition.checks.names import OF_CONDITIONS, OF_TEMPLATES
 from agentflow_common.definition.model import BUILT_IN
-from agentflow_common.definition.nodes.base import PROMPT_REF
+from agentflow_common.definition.nodes.base import MAP_LEVELS_MAX, PROMPT_REF
 from agentflow_common.expressions.language import parse_reference
 
 START: Final = "start"
 ITERATIONS: Final = 1_000  # for a loop of an engine that has no bound; the most that a definition allows
+LEVELS_MAX: Final = MAP_LEVELS_MAX  # a map, a map in it, ...
 _LINKS_MAX: Final = 6  # a step in between with more links through it stays a step
 STEPS_MAX: Final = 2_000  # of a flow, with those that do nothing
 _RESERVED: Final = {
     *OF_TEMPLATES, *OF_CONDITIONS, *BUILT_IN, "self", "item", "index", "iteration", "previous", "output", "END",
+    *(f"{name}_{level}" for name in ("item", "index") for level in range(2, MAP_LEVELS_MAX + 1)),
 }  # fmt: skip
 _NAME_CHARS_MAX: Final = 56
 
@@ -51,6 +53,16 @@ def _identifier(wanted: str) -> str:
     if len(found) > _NAME_CHARS_MAX:
         found = f"{found[: _NAME_CHARS_MAX - 9]}_{zlib.crc32(wanted.encode(errors='replace')):08x}"
     return f"_{found}" if found[0].isdigit() else found
+
+
+def item_of(level: int, name: str = "item") -> str:
+    """Returns the name of the item, or of the `index`, of a map. level: 1 for a map in no other one."""
+    return name if level == 1 else f"{name}_{level}"
+
+
+def names_at(level: int) -> dict[str, str]:
+    """Returns the fields of a map that give its item and number names of their own in the maps around it."""
+    return {} if level == 1 else {name: item_of(level, name) for name in ("item", "index")}
 
 
 @dataclass(slots=True)
@@ -87,6 +99,8 @@ class Flow:
     """Ids that its steps may not have."""
     at_end: Flow | None = None
     """The steps that run when the run ends."""
+    locks: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of locks, each with the steps that it is for; no step for all of them."""
     steps: dict[str, Step] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
 
@@ -139,6 +153,10 @@ class Flow:
         data |= {"inputs": self.inputs} if self.inputs else {}
         data |= {"outputs": self.outputs} if self.outputs else {}
         data |= self.more
+        ids = [node["id"] for node in nodes if not node.get("finally")]
+        held = {key: [name for name in ids if name in steps or not steps] for key, steps in self.locks.items()}
+        locks = [{"key": key, "nodes": found} for key, found in held.items() if found]
+        data |= {"lock": locks} if locks else {}
         return {**data, "dag": {"nodes": nodes, **({"edges": edges} if edges else {})}}
 
     def _nodes_and_edges(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

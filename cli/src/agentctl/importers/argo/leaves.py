@@ -37,13 +37,17 @@ class Leaves:
         self, wanted: dict[str, Part], given: dict[str, Part], named: Callable[[str], str] = name_of
     ) -> dict[str, Any]:
         """Returns the arguments of a call: those that are given, and the template's own values for the others."""
-        found: dict[str, Any] = {}
+        return {named(name): value(expr) for name, expr in self.given(wanted, given).items()}
+
+    def given(self, wanted: dict[str, Part], given: dict[str, Part]) -> dict[str, Expr]:
+        """Returns what `arguments` does, under the names and in the form of the template."""
+        found: dict[str, Expr] = {}
         for name, part in {**wanted, **given}.items():
             if "value" not in part:
                 if part["valueFrom"]:
                     part["valueFrom"].remark("a value from outside is not carried over", "give it as an argument")
                 continue
-            found[named(name)] = value(self._text(part["value"]))
+            found[name] = self._text(part["value"])
         return found
 
     def _text(self, part: Part) -> Expr:

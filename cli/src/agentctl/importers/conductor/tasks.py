@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agentctl.importers.conductor import values
 from agentctl.importers.expression import Expr, Fields, Literal, Ref, UntranslatableError, condition, value
-from agentctl.importers.flow import argument_of, asked, name_of, translated
+from agentctl.importers.flow import argument_of, asked, item_of, name_of, names_at, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part, amount
 
@@ -63,14 +63,14 @@ class Tasks:
     def _arguments(self, task: Part, named: Callable[[str], str] = argument_of) -> dict[str, Any]:
         return {named(name): value(expr) for name, expr in self.parameters(task).items()}
 
-    def node(self, task: Part, kind: str, reference: str) -> dict[str, Any]:  # noqa: PLR0911  (a table of cases)
-        """Returns the node of a task, without its id."""
+    def node(self, task: Part, kind: str, reference: str, level: int = 1) -> dict[str, Any]:  # noqa: PLR0911  (a table of cases)
+        """Returns the node of a task, without its id. level: that of a map, which is 2 for a map in a map."""
         if kind == "HTTP":
             return self._http(task)
         if kind == "HTTP_POLL":
             return self._poll(task, reference)
         if kind == "FORK_JOIN_DYNAMIC" and task["inputParameters"]["forkTaskInputs"]:
-            return self._dynamic(task, task["inputParameters"])
+            return self._dynamic(task, task["inputParameters"], level)
         if kind == "SUB_WORKFLOW":
             return self._subworkflow(task, task["subWorkflowParam"])
         if kind == "START_WORKFLOW":
@@ -134,21 +134,22 @@ class Tasks:
         }
         return {"type": "loop", "config": config}
 
-    def _dynamic(self, task: Part, given: Part) -> dict[str, Any]:
+    def _dynamic(self, task: Part, given: Part, level: int) -> dict[str, Any]:
         """Returns a map of the same task, or the same workflow, over a list of inputs."""
         over = value(self._read(given["forkTaskInputs"]))
+        sent = {"input": f"{{{{{item_of(level)}}}}}"}
         if given["forkTaskWorkflow"]:
             of = given["forkTaskWorkflow"]
             name = name_of(of.text() if isinstance(of.value, str) else of["name"].text("imported"))
             body: dict[str, Any] = {
                 "type": "subworkflow",
-                "config": {"workflow": name, "inputs": {"input": "{{item}}"}},
+                "config": {"workflow": name, "inputs": sent},
             }
         else:
             name = name_of(given["forkTaskName"].text("task"))
-            body = {"type": "tool", "config": {"tool_name": name, "tool_args": {"input": "{{item}}"}}}
+            body = {"type": "tool", "config": {"tool_name": name, "tool_args": sent}}
         task.remark("each branch gets its input as `input`", f"let {name!r} take that argument")
-        return {"type": "map", "config": {"over": over, "body": body}}
+        return {"type": "map", "config": {"over": over, **names_at(level), "body": body}}
 
     def _subworkflow(self, task: Part, child: Part) -> dict[str, Any]:
         name, version = name_of(child["name"].text("imported")), child["version"].text()

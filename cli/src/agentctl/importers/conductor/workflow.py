@@ -21,11 +21,12 @@ from agentctl.importers.expression import (
     part_of,
     value,
 )
-from agentctl.importers.flow import ITERATIONS, START, Flow, name_of, translated
+from agentctl.importers.flow import ITERATIONS, LEVELS_MAX, START, Flow, item_of, name_of, names_at, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part
 
 _INPUT: Final = re.compile(r"workflow\.input\.([A-Za-z_]\w*)")
+_BODIES: Final = frozenset({"tool", "function", "llm", "subworkflow", "map"})
 _LOST: Final = {
     "workflowStatusListenerEnabled": "watch runs with a webhook",
     "onStateChange": "watch runs with a webhook",
@@ -51,6 +52,7 @@ class _Workflow:
         found.append(self.flow)
         self.kinds: dict[str, str] = {}  # the type of each task
         self.ids: dict[str, str] = {}
+        self.each: dict[str, int] = {}  # the level of each loop over items that is being read
         self.joins: dict[str, list[str]] = {}  # the tasks that each join waits for
         self.whole = "workflow.input}" in json.dumps(source.value, default=str)  # the inputs are read as one value
         self.variables: dict[str, Expr] = {name: Literal(item.value) for name, item in source["variables"].fields()}
@@ -121,6 +123,10 @@ class _Workflow:
                 return Ref("run")
             case ("workflow", "workflowType"):
                 return Ref("workflow")
+            case (task, "output", "loopItem", *path) if task in self.each:
+                return Ref(item_of(self.each[str(task)]), tuple(path))
+            case (task, "output", "loopIndex") if task in self.each:
+                return Ref(item_of(self.each[str(task)], "index"))
             case (task, "output", *path) if task in self.ids:
                 return self._output(str(task), tuple(path))
         raise UntranslatableError(f"{'.'.join(map(str, parts))!r} is not known here")
@@ -275,18 +281,47 @@ class _Workflow:
         return end
 
     def _for_each(self, before: str, task: Part, reference: str) -> str:
-        body = list(task["loopOver"].items())
-        over = translated(task["items"], lambda: values.read(task["items"].value, self.resolve), Literal([]))
         self.kinds[reference] = "EACH"
-        self.ids[reference] = reference
-        work = self.tasks.node(body[0], body[0]["type"].text("SIMPLE"), reference) if len(body) == 1 else None
-        if work is None or work["type"] not in {"tool", "function", "llm", "subworkflow"}:
-            task.remark("a loop over items with several tasks is not carried over", "put them into a subworkflow")
-            work = {"type": "subworkflow", "config": {"workflow": name_of(f"{self.flow.name}_{reference}"),
-                                                      "inputs": {"item": "{{item}}"}}}  # fmt: skip
-        config = {"over": value(over), "concurrency": 1, "body": {name: work[name] for name in ("type", "config")}}
-        self.ids[reference] = self.flow.then(before, reference, {"type": "map", "config": config}, task)
+        config, policy = self._mapped(task, reference, 1)
+        node = {"type": "map", "config": config, **({"policy": policy} if policy else {})}
+        self.ids[reference] = self.flow.then(before, reference, node, task)
         return self.ids[reference]
+
+    def _mapped(self, task: Part, reference: str, level: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the map that a loop over items is, and the policy of its calls. level: 2 for a loop in a loop."""
+        over = translated(task["items"], lambda: values.read(task["items"].value, self.resolve), Literal([]))
+        config: dict[str, Any] = {"over": value(over), **names_at(level), "concurrency": 1}
+        tasks = [item for item in task["loopOver"].items() if item["type"].text() != "JOIN"]
+        self.each[reference] = level
+        only = self._only(tasks[0], level) if len(tasks) == 1 else None
+        del self.each[reference]
+        if only is None:
+            task.remark("a loop over items with several tasks is not carried over", "put them into a subworkflow")
+            inputs = {"item": f"{{{{{item_of(level)}}}}}"}
+            work = {
+                "type": "subworkflow",
+                "config": {"workflow": name_of(f"{self.flow.name}_{reference}"), "inputs": inputs},
+            }
+            return {**config, "body": work}, {}
+        work, policy = only
+        if policy.pop("on_failure", "") == "continue":
+            config["on_item_failure"] = "continue"
+        return {**config, "body": work}, policy
+
+    def _only(self, task: Part, level: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Returns the body of a loop over items that has one task, and the policy of its calls."""
+        kind = task["type"].text("SIMPLE")
+        reference = task["taskReferenceName"].text() or task["name"].text("task")
+        self.kinds.setdefault(reference, kind)
+        if kind == "DO_WHILE":
+            if not task["items"] or level == LEVELS_MAX:
+                return None
+            config, policy = self._mapped(task, reference, level + 1)
+            return {"type": "map", "config": config}, policy
+        node = self.tasks.node(task, kind, reference, level + 1)
+        if node["type"] not in _BODIES or (node["type"] == "map" and level == LEVELS_MAX):
+            return None
+        return {name: node[name] for name in ("type", "config")}, policy_of(task)
 
 
 def _wait(duration_ms: int) -> dict[str, Any]:

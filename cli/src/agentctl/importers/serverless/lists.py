@@ -64,3 +64,17 @@ def order(named: list[tuple[str, Part]]) -> list[int]:
             seen.add(target)
             stack.append((target, following(target)))
     return found[::-1]
+
+
+_OF_STEPS: Final = ("if", "input", "output", "export", "then", "timeout")  # what a task has by a step of its own
+
+
+def is_map(loop: Part, levels: int) -> bool:
+    """Returns True if a loop is a map, or maps in a map, around one call. levels: how many maps there may be."""
+    tasks = list(loop["do"].items())
+    if len(tasks) != 1 or levels == 0:
+        return False
+    _, task = values.name_and_task(tasks[0])
+    if any(task[field] for field in _OF_STEPS):
+        return False
+    return is_map(task, levels - 1) if "for" in task else any(kind in task for kind in ("call", "run", "emit"))

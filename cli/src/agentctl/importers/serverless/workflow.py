@@ -19,7 +19,7 @@ from agentctl.importers.expression import (
     negated,
     value,
 )
-from agentctl.importers.flow import START, Flow, name_of, translated
+from agentctl.importers.flow import LEVELS_MAX, START, Flow, item_of, name_of, names_at, translated
 from agentctl.importers.serverless import calls, lists, values
 from agentctl.importers.serverless.values import Scope
 from agentctl.importers.source import Part
@@ -312,6 +312,12 @@ class _Tasks:
         return self.run(catch["do"], entry, document)
 
     def _for(self, name: str, part: Part, entry: str, document: Document) -> list[End]:
+        node = {"type": "map", "config": self._mapped(name, part, document, 1)}
+        step = self._step(name, node, part, entry, document)
+        return [(step, document.put((), Ref(self._newest(), ("output",))))]
+
+    def _mapped(self, name: str, part: Part, document: Document, level: int) -> dict[str, Any]:
+        """Returns the configuration of the map that a loop is. level: 2 for a loop in a loop, and so on."""
         loop = part["for"]
         each, at = loop["each"].text("item"), loop["at"].text("index")
         text = loop["in"].text()
@@ -321,17 +327,14 @@ class _Tasks:
                 "a condition that ends the loop is not carried over", "use a loop node, or a back edge"
             )
         part.remark("the loop's output is the list of its results; it was the last one", "read the item that you need")
-        tasks = list(part["do"].items())
-        config: dict[str, Any] = {"over": value(over), "concurrency": 1}
-        inner = document.assign(each, Ref("item")).assign(at, Ref("index"))
-        only = values.name_and_task(tasks[0]) if len(tasks) == 1 else None
-        plain = only is not None and any(kind in only[1] for kind in ("call", "run", "emit"))
-        if only is not None and plain and not only[1]["if"] and not only[1]["output"] and not only[1]["then"]:
-            config["body"] = calls.work(only[0], only[1], self.scope(inner), self.use).node
-        else:
-            config["body"] = self._child(name, part, each, at, document)
-        step = self._step(name, {"type": "map", "config": config}, part, entry, document)
-        return [(step, document.put((), Ref(self._newest(), ("output",))))]
+        config: dict[str, Any] = {"over": value(over), **names_at(level), "concurrency": 1}
+        inner = document.assign(each, Ref(item_of(level))).assign(at, Ref(item_of(level, "index")))
+        if not lists.is_map(part, LEVELS_MAX + 1 - level):
+            return {**config, "body": self._child(name, part, each, at, document)}
+        only, task = values.name_and_task(part["do"][0])
+        if "for" in task:
+            return {**config, "body": {"type": "map", "config": self._mapped(only, task, inner, level + 1)}}
+        return {**config, "body": calls.work(only, task, self.scope(inner), self.use).node}
 
     def _child(self, name: str, part: Part, each: str, at: str, document: Document) -> dict[str, Any]:
         """Returns the body of a loop with several tasks: a subworkflow that gets the item and the document."""

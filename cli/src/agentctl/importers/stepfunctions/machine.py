@@ -20,13 +20,17 @@ from agentctl.importers.expression import (
     negated,
     value,
 )
-from agentctl.importers.flow import START, Flow, name_of, translated
+from agentctl.importers.flow import LEVELS_MAX, START, Flow, item_of, name_of, names_at, translated
 from agentctl.importers.infix import Parts
 from agentctl.importers.source import Part
 from agentctl.importers.stepfunctions import tasks, values
 from agentctl.importers.stepfunctions.values import Scope
 
 _INPUT: Final = Ref("inputs")
+_OF_STEPS: Final = (  # fields that a state has by a step of its own
+    "InputPath", "ResultPath", "ResultSelector", "OutputPath", "Output", "Assign", "Retry", "Catch", "TimeoutSeconds",
+    "HeartbeatSeconds",
+)  # fmt: skip
 _PLACEHOLDER: Final = re.compile(r"\$\{[A-Za-z]\w*\}")
 
 
@@ -62,19 +66,16 @@ class Machine:
         self.flow, self.flows, self.carried = flow, flows, carried
         self.back: dict[tuple[str | int, ...], list[Document]] = {}
 
-    def build(
-        self, source: Part, before: str, document: Document, start: Expr, *, in_map: bool = False
-    ) -> list[tuple[str, Document]]:
+    def build(self, source: Part, before: str, document: Document, start: Expr) -> list[tuple[str, Document]]:
         """Adds the states of a machine, and returns where it ends, each end with its document."""
-        return _Run(self, source, start, in_map).run(before, document)
+        return _Run(self, source, start).run(before, document)
 
 
 class _Run:
     """The states of one machine, of a branch or of a map."""
 
-    def __init__(self, machine: Machine, source: Part, start: Expr, in_map: bool) -> None:
-        self.machine, self.flow, self.source = machine, machine.flow, source
-        self.start, self.in_map = start, in_map
+    def __init__(self, machine: Machine, source: Part, start: Expr) -> None:
+        self.machine, self.flow, self.source, self.start = machine, machine.flow, source, start
         self.states = dict(source["States"].fields())
         self.entries: dict[str, str] = {}
         self.known: dict[str, list[Document]] = {}
@@ -149,7 +150,7 @@ class _Run:
         self.flow.link(step, self._entry(name), when)
 
     def _scope(self, name: str, document: Document, result: Expr | None = None, error: Expr | None = None) -> Scope:
-        return Scope(document, self.start, name, self.in_map, result, error)
+        return Scope(document, self.start, name, 0, result, error)
 
     def _path(self, part: Part, field: str, scope: Scope, document: Document) -> Document:
         """Returns the document that `InputPath` or `OutputPath` leaves."""
@@ -220,13 +221,13 @@ class _Run:
         """Returns the document behind a state that did something."""
         selected = part["ResultSelector"]
         if selected:
-            inner = Scope(Document(result), self.start, scope.state, self.in_map)
+            inner = Scope(Document(result), self.start, scope.state)
             result = values.payload(selected, inner)
         if "Output" in part:
             return self._assigned(part, scope, document.put((), values.payload(part["Output"], scope)))
         after = self._put(part, document, result)
         after = self._assigned(part, scope, after)
-        return self._path(part, "OutputPath", Scope(after, self.start, scope.state, self.in_map), after)
+        return self._path(part, "OutputPath", Scope(after, self.start, scope.state), after)
 
     def _caught(self, name: str, part: Part, step: str, document: Document) -> None:
         kind = Ref(step, ("error", "type"))
@@ -249,27 +250,24 @@ class _Run:
             self.flow.then(step, f"{name} failed", {"type": "end", "config": {"status": "failed", "error": message}},
                            part, others)  # fmt: skip
 
-    def _mapped(self, name: str, part: Part, scope: Scope) -> tasks.Made:
+    def _mapped(self, name: str, part: Part, scope: Scope, level: int = 1, around: str = "") -> tasks.Made:
+        """Returns a map, and what its result is. level: 2 for a map in a map, and so on."""
         items = part["ItemsPath"] if part["ItemsPath"] else part["Items"]
         if not items:
             over = whole_of(scope.document, part)
         else:
             over = values.payload(items, scope, is_path=True)
             over = Literal([]) if over == Literal(None) else over
-        part.not_carried(
-            {
-                "ItemReader": "read the list in a step before",
-                "ResultWriter": "store the results in a step behind",
-            }
-        )
-        inner = part["ItemProcessor"] if part["ItemProcessor"] else part["Iterator"]
-        chosen = part["ItemSelector"] if part["ItemSelector"] else part["Parameters"]
-        each = Scope(scope.document, self.start, name, in_map=True)
-        item: Expr = Ref("item")
+        part.not_carried({"ItemReader": "read the list in a step before",
+                          "ResultWriter": "store the results in a step behind"})  # fmt: skip
+        inner = part["ItemProcessor"] or part["Iterator"]
+        chosen = part["ItemSelector"] or part["Parameters"]
+        each = Scope(scope.document, self.start, name, level)
+        item: Expr = Ref(item_of(level))
         if chosen:
             item = values.payload(chosen, each)
-        body, of = self._body(name, inner, item)
-        config: dict[str, Any] = {"over": value(over), "body": body}
+        body, of = self._body(around + name, inner, item, level)
+        config: dict[str, Any] = {"over": value(over), **names_at(level), "body": body}
         if part["ItemBatcher"]["MaxItemsPerBatch"].number() > 0:
             config["batches"] = int(part["ItemBatcher"]["MaxItemsPerBatch"].number())
             part["ItemBatcher"].remark(
@@ -285,16 +283,12 @@ class _Run:
             config |= {"on_item_failure": "continue", "max_failures": part["ToleratedFailureCount"].number()}
         return tasks.Made({"type": "map", "config": config}, of)
 
-    def _body(self, name: str, inner: Part, item: Expr) -> tuple[dict[str, Any], Callable[[Expr], Expr]]:
+    def _body(self, name: str, inner: Part, item: Expr, level: int) -> tuple[dict[str, Any], Callable[[Expr], Expr]]:
         """Returns the body of a map, and what its results are made of the node's output."""
         states = list(inner["States"].fields())
-        if len(states) == 1 and states[0][1]["Type"].text() == "Task" and not states[0][1]["Catch"]:
-            only = states[0][1]
-            made = tasks.work(states[0][0], only, Scope(Document(item), self.start, states[0][0], in_map=True))
-            plain = not any(
-                field in only for field in ("ResultPath", "ResultSelector", "OutputPath", "Output", "Retry")
-            )
-            if plain and not made.signal and made.result(Ref("x")) == Ref("x"):
+        if len(states) == 1 and not any(field in states[0][1] for field in _OF_STEPS):
+            made = self._only(*states[0], item, level, f"{name}_")
+            if made is not None and not made.signal and made.result(Ref("x")) == Ref("x"):
                 return made.node, lambda output: output
         child = Flow(name_of(f"{self.flow.name}_{name}"), inner, inputs={"value": {"type": "any"}})
         self.machine.flows.append(child)
@@ -308,6 +302,19 @@ class _Run:
             return body, lambda output: Op("each", (output, Literal("result")))
         return body, lambda output: output
 
+    def _only(self, name: str, state: Part, item: Expr, level: int, around: str) -> tasks.Made | None:
+        """Returns what the only state of a map's machine is in the map; None if it needs a workflow of its own."""
+        scope = Scope(Document(item), self.start, name, level)
+        if state["Type"].text() == "Task":
+            return tasks.work(name, state, scope)
+        if state["Type"].text() != "Map" or level == LEVELS_MAX:
+            return None
+        known = len(self.machine.flows)
+        made = self._mapped(name, state, scope, level + 1, around)
+        if made.result(Ref("x")) != Ref("x"):
+            del self.machine.flows[known:]  # those of a body that is not used
+        return made
+
     def _parallel(self, name: str, part: Part, entry: str, document: Document) -> None:
         scope = self._scope(name, document)
         given = self._path(part, "InputPath", scope, document)
@@ -320,7 +327,7 @@ class _Run:
         meeting = self.flow.add(f"all of {name}", None, part)
         results: list[Expr] = []
         for branch in part["Branches"].items():
-            run = _Run(self.machine, branch, self.start, self.in_map)
+            run = _Run(self.machine, branch, self.start)
             ends = run.run(entry, given)
             for step, _ in ends:
                 self.flow.link(step, meeting)

@@ -19,7 +19,7 @@ from agentctl.importers.expression import (
     UntranslatableError,
     part_of,
 )
-from agentctl.importers.flow import translated
+from agentctl.importers.flow import item_of, translated
 from agentctl.importers.infix import Dialect, Parts, parse
 from agentctl.importers.source import Part
 
@@ -34,7 +34,8 @@ class Scope:
     start: Expr
     """The input of the execution."""
     state: str
-    in_map: bool = False
+    level: int = 0
+    """The map around the state: 1 for one in no other map, 0 for none."""
     result: Expr | None = None
     """The result of the state's work, for JSONata."""
     error: Expr | None = None
@@ -69,10 +70,10 @@ class Scope:
                 return Ref("workflow")
             case ("State", "Name"):
                 return Literal(self.state)
-            case ("Map", "Item", "Value", *path) if self.in_map:
-                return Ref("item", tuple(path))
-            case ("Map", "Item", "Index") if self.in_map:
-                return Ref("index")
+            case ("Map", "Item", "Value", *path) if self.level:
+                return Ref(item_of(self.level), tuple(path))
+            case ("Map", "Item", "Index") if self.level:
+                return Ref(item_of(self.level, "index"))
         raise UntranslatableError(f"{'.'.join(map(str, parts))!r} of the context is not known here")
 
 
