@@ -45,7 +45,7 @@ def damaged(source: Any, changes: list[tuple[int, int, bool]]) -> Any:
         if removed:
             del holder[last]
         else:
-            holder[last] = JUNK[what % len(JUNK)]
+            holder[last] = copy.deepcopy(JUNK[what % len(JUNK)])  # a later change must not reach the list itself
     return data
 
 
