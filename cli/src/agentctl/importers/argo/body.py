@@ -34,7 +34,7 @@ Work = tuple[dict[str, Any], dict[str, Any], Part | None]
 
 
 class Templates(Protocol):
-    """What the steps of a template need of their workflow."""
+    """The templates of a workflow, as the steps of one of them see it."""
 
     templates: dict[str, Part]
     defaults: Part
