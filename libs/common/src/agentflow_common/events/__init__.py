@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from agentflow_common.events.ledgers import *  # noqa: F403
 from agentflow_common.events.run_decisions import *  # noqa: F403
 from agentflow_common.events.run_decisions import RunCancelled, RunCompleted, RunFailed
 from agentflow_common.events.run_facts import *  # noqa: F403
+from agentflow_common.events.run_facts import StepCompleted
 from agentflow_common.events.schedules import *  # noqa: F403
 
 
@@ -34,6 +36,11 @@ def event_type(event: Event | type[Event]) -> str:
 def step_of(event: Event) -> str:
     """Returns the key of the step that the event is about; empty for an event about the whole entity."""
     return str(getattr(event, "step", ""))
+
+
+def single(event: Event) -> Sequence[Event]:
+    """Returns the events that this one stands for: the report of each step that it reports, or the event itself."""
+    return event.reports() if isinstance(event, StepCompleted) else (event,)
 
 
 ALL_TYPES: Final[tuple[type[Event], ...]] = tuple(

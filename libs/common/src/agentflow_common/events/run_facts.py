@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -209,8 +210,24 @@ class BegunStep(msgspec.Struct, frozen=True):
     kind: str  # node type
 
 
+class DoneStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A quick step of a task. Its worker kept its report until a later step of the task was done (ADR 0013)."""
+
+    step: str
+    begun: BegunStep  # the step that followed: the next one of `before`, or the event's own
+    ts: int  # when it was done, ms since the epoch
+    attempt: int = 1  # only the step that the scheduler has offered may have a further one
+    output: Payload = Payload()
+    started_at: int = 0  # ms since the epoch
+    duration_ms: float = 0.0  # of the work alone
+    redactions: dict[str, int] = {}
+
+
 class StepCompleted(AttemptFact, frozen=True, tag="step.completed"):
-    """An attempt succeeded."""
+    """An attempt succeeded, and with it perhaps steps that the same worker had done just before in the same task.
+
+    `reports` gives the report of each of them.
+    """
 
     output: Payload = Payload()
     worker: str = ""
@@ -221,6 +238,31 @@ class StepCompleted(AttemptFact, frozen=True, tag="step.completed"):
     # what its worker goes on with; such an event is fenced with the task's sequence, so nothing was decided
     # since the task
     begun: BegunStep | None = None
+    before: tuple[DoneStep, ...] = ()  # the steps done before, oldest first; such an event is fenced in the same way
+
+    def reports(self) -> Sequence[StepCompleted]:
+        """Returns the report of each step, oldest first, as if each had been written by itself."""
+        if not self.before:
+            return (self,)
+        done = [
+            StepCompleted(
+                org=self.org,
+                run=self.run,
+                ts=step.ts,
+                v=self.v,
+                trace=self.trace,
+                step=step.step,
+                attempt=step.attempt,
+                output=step.output,
+                worker=self.worker,
+                started_at=step.started_at,
+                duration_ms=step.duration_ms,
+                redactions=step.redactions,
+                begun=step.begun,
+            )
+            for step in self.before
+        ]
+        return [*done, msgspec.structs.replace(self, before=())]
 
 
 class StepFailed(AttemptFact, frozen=True, tag="step.failed"):
