@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -41,6 +42,24 @@ _anything = st.one_of(
     _event(ev.StepStarted, step=_step, attempt=_attempt, worker=st.just("w")),
     _event(ev.StepCompleted, step=_step, attempt=_attempt, llm=_usage, redactions=_counts),
     _event(ev.StepCompleted, step=_step, attempt=_attempt, begun=st.builds(ev.BegunStep, _step, st.just("function"))),
+    _event(
+        ev.StepCompleted,
+        step=_step,
+        attempt=_attempt,
+        redactions=_counts,
+        before=st.lists(
+            st.builds(
+                ev.DoneStep,
+                _step,
+                st.builds(ev.BegunStep, _step, st.just("function")),
+                st.integers(1, 9),
+                _attempt,
+                redactions=_counts,
+            ),
+            min_size=1,
+            max_size=3,
+        ).map(tuple),
+    ),
     _event(ev.StepFailed, step=_step, attempt=_attempt, llm=_usage, error=_error),
     _event(ev.StepOutcomeUnknown, step=_step, attempt=_attempt),
     _event(ev.StepTimedOut, step=_step, attempt=_attempt, timeout_ms=st.just(5)),
@@ -76,6 +95,10 @@ _anything = st.one_of(
 )
 
 
+def _rows(data: bytes, seq: int) -> Sequence[rows.Row]:
+    return rows.singly(rows.of("AF_EVENTS", SUBJECT, data, seq, seq), data)
+
+
 @given(st.lists(_anything, max_size=40), st.data())
 @settings(max_examples=300, deadline=None)
 def test_the_timeline_and_the_runs_state_agree(drawn: list[tuple[type[ev.Event], Any]], data: st.DataObject) -> None:
@@ -88,7 +111,7 @@ def test_the_timeline_and_the_runs_state_agree(drawn: list[tuple[type[ev.Event],
         else:
             log.append(kind(**IDS, ts=seq, **fields))
     state = run_fold.fold(list(enumerate(log, 1)))  # type: ignore[arg-type]
-    line = machine.fold(rows.of("AF_EVENTS", SUBJECT, ev.encode(event), seq, seq) for seq, event in enumerate(log, 1))
+    line = machine.fold(row for seq, event in enumerate(log, 1) for row in _rows(ev.encode(event), seq))
     assert state is not None
     assert line.status == state.status
     assert (line.submitted_at, line.finished_at) == (state.submitted_at, state.finished_at)

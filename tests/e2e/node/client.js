@@ -56,7 +56,8 @@ function call(method, request) {
 function watch(runId) {
   return new Promise((resolve, reject) => {
     const seen = { types: [], tokens: 0, status: "" };
-    const stream = client.WatchRun({ run_id: runId, include_tokens: true }, metadata, { deadline: Date.now() + 60000 });
+    const request = { run_id: runId, include_tokens: true, parts: true };
+    const stream = client.WatchRun(request, metadata, { deadline: Date.now() + 60000 });
     stream.on("data", (response) => {
       if (response.item === "token") {
         seen.tokens += 1;

@@ -34,6 +34,7 @@ from agentflow_gateway.runs.progress import Progress
 from agentflow_gateway.runs.projection import rows_of
 from agentflow_gateway.runs.submission import Submission
 from agentflow_gateway.store.runs import RunFilter
+from tests.support import reported_together
 from tests.support.api import API_METHODS
 
 READER = Identity("key_1", "acme", ("read",))
@@ -290,6 +291,20 @@ def test_progress_counts_retries_once_and_money_always() -> None:
         (2, 4, 15),
     ]  # fmt: skip
     assert (progress.status, progress.ended) == ("completed", True)
+
+
+def test_steps_that_were_reported_together_count_one_by_one() -> None:
+    whole, singly = Progress(), Progress()
+    for _, event in reported_together.events("o", "r"):
+        whole.add(event)
+        for one in ev.single(event):
+            singly.add(one)
+        assert (whole.steps_done, whole.steps_total, whole.status) == (
+            singly.steps_done,
+            singly.steps_total,
+            singly.status,
+        )
+    assert (whole.steps_done, whole.steps_total) == (4, 4)
 
 
 def test_a_batch_becomes_one_row_a_run() -> None:

@@ -86,6 +86,22 @@ def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
     assert state.finished
 
 
+def test_a_watch_tells_the_parts_of_a_sequence_apart() -> None:
+    def part(sequence: int, number: int) -> workflow_pb2.WatchRunResponse:
+        return workflow_pb2.WatchRunResponse(event=workflow_pb2.RunEvent(sequence=sequence, part=number))
+
+    def seen() -> tuple[int, int]:
+        return state.request().after_sequence, state.request().after_part
+
+    state = watch()
+    assert [len(state.accept(part(5, number), 1.0)) for number in (0, 1, 1, 0)] == [1, 1, 0, 0]
+    assert seen() == (5, 1)
+    assert [len(state.accept(part(5, number), 1.0)) for number in (1, 2)] == [0, 1]
+    assert len(state.accept(part(6, 0), 1.0)) == 1
+    assert seen() == (6, 0)
+    assert state.accept(part(5, 3), 1.0) == []
+
+
 def test_a_watch_of_a_chain_goes_on_with_the_run_that_continues_it() -> None:
     request = workflow_pb2.WatchRunRequest(run_id="run_1", compact=True, follow_chain=True)
     state = WatchState(request, now_s=0.0, timeout_s=None, patience_s=10.0)

@@ -7,6 +7,7 @@ import re
 from agentflow_common import events as ev
 from agentflow_common import package_files, subjects
 from agentflow_trace import rows
+from tests.support import reported_together
 from tests.support.paths import GOLDEN
 
 KEY = subjects.key_of("acme", "run_1")
@@ -102,3 +103,34 @@ def test_a_batch_ends_where_its_partition_ends() -> None:
     batch = [rows.removed("AF_EVENTS", seq, TS) for seq in range(edge - 2, edge + 3)]
     assert rows.same_partition(batch) == 2
     assert rows.same_partition(batch[2:]) == 3
+
+
+def test_a_report_of_several_steps_is_a_row_for_each() -> None:
+    event = next(event for _, event in reported_together.events("acme", "run_1") if ev.step_of(event) == "count")
+    data = ev.encode(event)
+    row = rows.of("AF_EVENTS", subjects.run_in(KEY), data, 7, TS)
+    found = rows.singly(row, data)
+    assert found[-1] is row
+    assert [(one.step, one.later, one.duration_ms, one.ts - reported_together.TS) for one in found] == [
+        ("fetch", 2, 0.5, 4), ("clean", 1, 1.5, 6), ("count", 0, 2.5, 9),
+    ]  # fmt: skip
+    assert [one.redactions for one in found] == [{"PHONE_NUMBER": 1}, {}, {"PHONE_NUMBER": 2}]
+    assert {(one.stream_seq, one.stored_at, one.org, one.run, one.worker, one.trace_id) for one in found} == {
+        (7, TS, "acme", "run_1", "w", "a1" * 16)
+    }
+    assert found[-1].body.encode() == data
+    after = _row(ev.StepStarted(org="acme", run="run_1", ts=TS, step="a", attempt=1, worker="w"), subjects.run_in(KEY))
+    numbered = list(rows.parts([*found, after, *found]))
+    assert [part for part, _ in numbered] == [0, 1, 2, 0, 0, 1, 2]
+    assert [rows.own_body(one, part).encode() for part, one in numbered[:3]] == [
+        ev.encode(one) for one in ev.single(event)
+    ]
+    assert rows.own_body(after, 0) == after.body
+
+
+def test_any_other_message_is_one_row() -> None:
+    report = b'{"type":"step.completed","org":"acme","run":"run_1","ts":1,"step":"a","attempt":1,"before":%s}'
+    started = b'{"type":"step.started","org":"acme","run":"run_1","ts":1,"step":"a","attempt":1,"before":[1]}'
+    for data in (started, b"", *(report % nonsense for nonsense in (b"[]", b"[1]", b"null", b'[{"step":"b"}]'))):
+        row = rows.of("AF_EVENTS", subjects.run_in(KEY), data, 7, TS)
+        assert list(rows.singly(row, data)) == [row]

@@ -68,7 +68,7 @@ class TraceStep(_message.Message):
     def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class TraceEvent(_message.Message):
-    __slots__ = ("stream", "sequence", "ts", "type", "step", "attempt", "body")
+    __slots__ = ("stream", "sequence", "ts", "type", "step", "attempt", "body", "part")
     STREAM_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class TraceEvent(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     stream: str
     sequence: int
     ts: int
@@ -83,7 +84,8 @@ class TraceEvent(_message.Message):
     step: str
     attempt: int
     body: _struct_pb2.Struct
-    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., ts: _Optional[int] = ..., type: _Optional[str] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    part: int
+    def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., ts: _Optional[int] = ..., type: _Optional[str] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., part: _Optional[int] = ...) -> None: ...
 
 class GetTraceResponse(_message.Message):
     __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered")

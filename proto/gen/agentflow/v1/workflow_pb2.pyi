@@ -415,18 +415,22 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[RunSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchRunRequest(_message.Message):
-    __slots__ = ("run_id", "after_sequence", "include_tokens", "compact", "follow_chain")
+    __slots__ = ("run_id", "after_sequence", "include_tokens", "compact", "follow_chain", "parts", "after_part")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COMPACT_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_CHAIN_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_PART_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     after_sequence: int
     include_tokens: bool
     compact: bool
     follow_chain: bool
-    def __init__(self, run_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., include_tokens: _Optional[bool] = ..., compact: _Optional[bool] = ..., follow_chain: _Optional[bool] = ...) -> None: ...
+    parts: bool
+    after_part: int
+    def __init__(self, run_id: _Optional[str] = ..., after_sequence: _Optional[int] = ..., include_tokens: _Optional[bool] = ..., compact: _Optional[bool] = ..., follow_chain: _Optional[bool] = ..., parts: _Optional[bool] = ..., after_part: _Optional[int] = ...) -> None: ...
 
 class WatchRunResponse(_message.Message):
     __slots__ = ("event", "token", "events")
@@ -439,7 +443,7 @@ class WatchRunResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[RunEvent, _Mapping]] = ..., token: _Optional[_Union[TokenChunk, _Mapping]] = ..., events: _Optional[_Iterable[_Union[RunEvent, _Mapping]]] = ...) -> None: ...
 
 class RunEvent(_message.Message):
-    __slots__ = ("sequence", "type", "ts", "step", "attempt", "body", "status", "cost_nano_usd", "steps_done", "steps_total", "body_json", "run_id")
+    __slots__ = ("sequence", "type", "ts", "step", "attempt", "body", "status", "cost_nano_usd", "steps_done", "steps_total", "body_json", "run_id", "part")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     TS_FIELD_NUMBER: _ClassVar[int]
@@ -452,6 +456,7 @@ class RunEvent(_message.Message):
     STEPS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     BODY_JSON_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     type: str
     ts: int
@@ -464,7 +469,8 @@ class RunEvent(_message.Message):
     steps_total: int
     body_json: bytes
     run_id: str
-    def __init__(self, sequence: _Optional[int] = ..., type: _Optional[str] = ..., ts: _Optional[int] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., cost_nano_usd: _Optional[int] = ..., steps_done: _Optional[int] = ..., steps_total: _Optional[int] = ..., body_json: _Optional[bytes] = ..., run_id: _Optional[str] = ...) -> None: ...
+    part: int
+    def __init__(self, sequence: _Optional[int] = ..., type: _Optional[str] = ..., ts: _Optional[int] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., status: _Optional[_Union[RunStatus, str]] = ..., cost_nano_usd: _Optional[int] = ..., steps_done: _Optional[int] = ..., steps_total: _Optional[int] = ..., body_json: _Optional[bytes] = ..., run_id: _Optional[str] = ..., part: _Optional[int] = ...) -> None: ...
 
 class TokenChunk(_message.Message):
     __slots__ = ("step", "attempt", "offset", "text")

@@ -4,7 +4,8 @@ Three facts ensure this:
 
 - There is one writer for a stream.
 - An insert is one atomic part (one partition, acknowledged when stored). The rows in ClickHouse are
-  therefore always a whole prefix of the log.
+  therefore always a whole prefix of the log. A message that reports several steps has several rows,
+  which are in the same part.
 - The position from which to continue is stored nowhere else. It is max(stream_seq) + 1, read from
   ClickHouse itself after a start and after any failed insert.
 """
@@ -193,7 +194,8 @@ class Ingest:
         if first and delivery.seq > first:
             await self._gap(first, delivery.seq - 1, delivery.ts)
         row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.found)
-        self._put(row)
+        for one in rows.singly(row, delivery.data):
+            self._put(one)
 
     def _put(self, row: Row) -> None:
         if not self._buffer:
@@ -256,14 +258,16 @@ class Ingest:
                 await self._changed.wait()
 
     def _batch(self) -> list[Row]:
+        """Returns the rows to insert together. Those of one message always are."""
         batch = self._buffer[: self._rows_max]
-        batch = batch[: rows.same_partition(batch)]
         size = 0
         for number, row in enumerate(batch):
             size += len(row.body)
             if size > BATCH_BYTES_MAX and number:
-                return batch[:number]
-        return batch
+                batch = batch[:number]
+                break
+        batch += self._buffer[len(batch) : len(batch) + batch[-1].later]
+        return batch[: rows.same_partition(batch)]
 
     async def _advance(self, seq: int) -> None:
         async with self._moved:

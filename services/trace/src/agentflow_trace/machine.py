@@ -20,7 +20,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.rpc import TraceEvent, TraceReply, TraceStep
-from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
+from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row, own_body, parts
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
@@ -296,11 +296,12 @@ def reply(run: str, rows: list[Row], body_bytes_max: int, events_max: int) -> Tr
     left = body_bytes_max
     events: list[TraceEvent] = []
     whole = len(rows) <= events_max
-    for row in rows[:events_max]:
-        left -= len(row.body)
+    for part, row in parts(rows[:events_max]):
+        body = own_body(row, part)
+        left -= len(body)
         whole = whole and left >= 0
-        body = row.body if left >= 0 else ""
-        events.append(TraceEvent(row.stream, row.stream_seq, row.ts, row.type, row.step, row.attempt, body))
+        shown = body if left >= 0 else ""
+        events.append(TraceEvent(row.stream, row.stream_seq, row.ts, row.type, row.step, row.attempt, shown, part))
     return TraceReply(
         run=run,
         workflow=line.workflow,

@@ -1,8 +1,11 @@
-"""Turns a message of a stream into one row of `events`: pure, total (no message is refused) and
+"""Turns a message of a stream into rows of `events`: pure, total (no message is refused) and
 cheap.
 
 Every message becomes a row:
 
+- A `step.completed` that reports several steps has a row for each of them. `later` is the number of
+  rows of the message after this one, so each message has exactly one row with 0. That row has the
+  whole body.
 - A schedule is `timer.schedule`.
 - An unreadable message is `undecodable`.
 - A sequence whose message the server had removed before it was read is `log.removed`. Such a
@@ -13,11 +16,12 @@ The rows of a stream therefore have no gap, and a gap always means that rows wer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
+from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 
 SCHEDULE: Final = "timer.schedule"
@@ -68,10 +72,12 @@ class Row(NamedTuple):
     error: str = ""
     body: str = ""
     finish_reason: str = ""
+    later: int = 0
 
 
 _NUMBERS: Final = {
     "attempt": "UInt32",
+    "later": "UInt32",
     "version": "UInt32",
     "cost_nano": "Int64",
     "duration_ms": "Float64",
@@ -148,6 +154,8 @@ class _Wire(msgspec.Struct):
 
 
 _decoder: Final = msgspec.json.Decoder(_Wire)
+_COMPLETED: Final = ev.event_type(ev.StepCompleted)
+_BEFORE: Final = b'"before":'
 
 
 def of(
@@ -215,8 +223,35 @@ def of(
         wire.error.message if wire.error else wire.reason,
         body,
         usage.finish_reason,
+        0,
     )
     return tuple.__new__(Row, values)  # each message of the log comes by here, and Row(...) takes several times as long
+
+
+def singly(row: Row, data: bytes) -> Sequence[Row]:
+    """Returns the rows of a message, given the row that `of` makes of it: one for each step that it reports."""
+    if row.type != _COMPLETED or _BEFORE not in data:
+        return (row,)
+    event = ev.try_decode(data)
+    reports = () if event is None else ev.single(event)[:-1]
+    before = [of(row.stream, row.subject, ev.encode(report), row.stream_seq, row.stored_at) for report in reports]
+    return (*(one._replace(later=len(before) - number) for number, one in enumerate(before)), row)
+
+
+def parts(found: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+    """Yields each row with its place among the rows of its message, from 0. The rows are in order."""
+    part = 0
+    for row in found:
+        yield part, row
+        part = part + 1 if row.later else 0
+
+
+def own_body(row: Row, part: int) -> str:
+    """Returns the body of an event without the steps that it reports beside its own. part: its place, see `parts`."""
+    if not part or row.later:
+        return row.body
+    event = ev.try_decode(row.body.encode())
+    return row.body if event is None else ev.encode(ev.single(event)[-1]).decode()
 
 
 def text(data: bytes) -> str:

@@ -68,8 +68,9 @@ class ArchiveStore:
     async def details(self, log: str, runs: Sequence[tuple[str, str, int]]) -> list[Ended]:
         """Returns the details of runs, in the same order."""
         found = await self._clickhouse.query(
-            f"SELECT e.org, e.run, countIf(startsWith(e.subject, {{events:String}})), max(e.stream_seq), "  # noqa: S608
-            f"{_MS}(max(e.stored_at)), argMaxIf(e.type, e.stream_seq, endsWith(e.subject, '.out.run')), "
+            "SELECT e.org, e.run, countIf(startsWith(e.subject, {events:String}) AND e.later = 0), "  # noqa: S608
+            f"max(e.stream_seq), {_MS}(max(e.stored_at)), "
+            "argMaxIf(e.type, e.stream_seq, endsWith(e.subject, '.out.run')), "
             "countIf(e.type = {schedule:String}) FROM events AS e LEFT JOIN "
             "(SELECT org, run, max(up_to) AS up_to FROM purged_runs WHERE log = {log:String} AND done "
             "AND run IN {runs:Array(String)} GROUP BY org, run) AS p ON e.org = p.org AND e.run = p.run "
@@ -89,7 +90,7 @@ class ArchiveStore:
     async def late(self, log: str, before_ms: int, after_seq: int, limit: int) -> list[tuple[str, str, int, int]]:
         """Returns (org, run, newest sequence, messages) of messages about runs that had been purged."""
         found = await self._clickhouse.query(
-            "SELECT e.org, e.run, max(e.stream_seq), count() FROM events AS e INNER JOIN "
+            "SELECT e.org, e.run, max(e.stream_seq), countIf(e.later = 0) FROM events AS e INNER JOIN "
             "(SELECT org, run, max(up_to) AS up_to FROM purged_runs WHERE log = {log:String} AND done "
             "GROUP BY org, run) AS p ON e.org = p.org AND e.run = p.run "
             "WHERE e.stream = {stream:String} AND e.stream_seq > {after:UInt64} AND e.stream_seq > p.up_to "
@@ -146,7 +147,7 @@ class ArchiveStore:
                 f"SELECT stream_seq, subject, body FROM {self._logged(table)} "
                 "WHERE org = {org:String} AND run = {run:String} AND stream = {stream:String} AND log = begun.1 "
                 "AND stream_seq >= begun.2 AND stream_seq > {after:UInt64} AND startsWith(subject, {events:String}) "
-                "ORDER BY stream_seq LIMIT {limit:UInt32}",
+                "AND later = 0 ORDER BY stream_seq LIMIT {limit:UInt32}",
                 {"org": org, "run": run, "stream": EVENTS_STREAM, "events": _EVENTS, "after": after_seq,
                  "limit": limit},
             )  # fmt: skip
@@ -172,8 +173,9 @@ class ArchiveStore:
             + " FROM events AS e INNER JOIN (SELECT log, org, run, max(up_to) AS up_to FROM purged_runs "
             "GROUP BY log, org, run) AS p ON e.org = p.org AND e.run = p.run "
             "WHERE e.stream = {stream:String} AND e.stream_seq <= p.up_to AND e.type != {removed:String} "
-            "AND (p.log, e.stream_seq) NOT IN (SELECT log, stream_seq FROM archive WHERE stream = {stream:String}) "
-            "LIMIT 1 BY p.log, e.stream_seq",
+            "AND (p.log, e.stream_seq, e.later) NOT IN "
+            "(SELECT log, stream_seq, later FROM archive WHERE stream = {stream:String}) "
+            "LIMIT 1 BY p.log, e.stream_seq, e.later",
             {"stream": stream, "removed": rows.REMOVED},
         )
 
@@ -209,7 +211,7 @@ class ArchiveStore:
             "FROM numbers({first:UInt64}, {count:UInt64}) AS n LEFT JOIN (SELECT * FROM archive "
             "WHERE stream = {stream:String} AND log = {log:String} AND stream_seq >= {first:UInt64} "
             "AND stream_seq < {first:UInt64} + {count:UInt64}) AS a ON n.number = a.stream_seq "
-            "ORDER BY n.number SETTINGS max_threads = 1"
+            "ORDER BY n.number, a.later DESC SETTINGS max_threads = 1"
         )
         bound = {"stream": stream, "log": log, "type": rows.REMOVED, "at": stored_at}
         for position, count in rows.stretches(first, last, FILL_ROWS):

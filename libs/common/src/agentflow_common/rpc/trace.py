@@ -17,7 +17,7 @@ class TraceRequest(Message, frozen=True):
 
 
 class TraceEvent(Message, frozen=True):
-    """One event of a run, as the log holds it."""
+    """One event of a run, as the log holds it, or the report of one step of several in an event."""
 
     stream: str
     seq: int  # sequence in the stream
@@ -26,6 +26,7 @@ class TraceEvent(Message, frozen=True):
     step: str = ""
     attempt: int = 0
     body: str = ""  # the event as JSON text
+    part: int = 0  # among the events of its sequence
 
 
 class TraceStep(msgspec.Struct, omit_defaults=True):
@@ -106,7 +107,7 @@ class TraceQueryReply(Message, frozen=True):
 class TraceCountsReply(Message, frozen=True):
     """The rows that ClickHouse holds of a stream: their number, distinct sequences, first and last sequence."""
 
-    rows: int
+    rows: int  # one for each message, however many steps it reports
     distinct: int
     first_seq: int
     last_seq: int

@@ -190,6 +190,12 @@ def _reported(state: RunState, event: ev.StepCompleted | ev.StepFailed, status: 
 
 
 def _completed(state: RunState, event: ev.StepCompleted) -> None:
+    """Folds the report of each step in the order in which they were done."""
+    for report in event.reports():
+        _complete(state, report)
+
+
+def _complete(state: RunState, event: ev.StepCompleted) -> None:
     step = _reported(state, event, StepStatus.COMPLETED)
     if step is None:
         return

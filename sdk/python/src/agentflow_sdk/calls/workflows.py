@@ -225,6 +225,7 @@ def watch(
     run: RunRef,
     *,
     after_sequence: int = 0,
+    after_part: int = 0,
     tokens: bool = True,
     chain: bool = False,
     timeout: float | None = None,
@@ -237,6 +238,7 @@ def watch(
     Args:
         run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
         after_sequence: The `sequence` of the last event that was seen before; 0 for the first event.
+        after_part: The `part` of that event. Without it, steps that were reported with that event may come again.
         tokens: True to get the tokens of models while they write.
         chain: True to go on with the run that continues this one, and so on. Each event has its `run_id`.
         timeout: Seconds for the whole watch; None for no end.
@@ -252,7 +254,13 @@ def watch(
         PermissionDeniedError: The API key lacks the permission `read`.
     """
     request = pb.WatchRunRequest(
-        run_id=run_id_of(run), after_sequence=after_sequence, include_tokens=tokens, compact=True, follow_chain=chain
+        run_id=run_id_of(run),
+        after_sequence=after_sequence,
+        include_tokens=tokens,
+        compact=True,
+        follow_chain=chain,
+        parts=True,
+        after_part=after_part,
     )
 
     def begin(now_s: float) -> WatchState:
@@ -331,15 +339,15 @@ def chain(run: RunRef, *, limit: int = 1_000, timeout: float | None = None) -> P
 
 def _watch_to_end(run_id: str, chain: bool, timeout: float | None) -> Program[Run]:
     end_s = None if timeout is None else time.monotonic() + timeout
-    sequence = 0
+    sequence = part = 0
     while True:
         left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
-        last = yield watch(run_id, after_sequence=sequence, tokens=False, timeout=left_s)
+        last = yield watch(run_id, after_sequence=sequence, after_part=part, tokens=False, timeout=left_s)
         if isinstance(last, RunEvent):
-            sequence = last.sequence
+            sequence, part = last.sequence, last.part
         found: Run = yield get_run(run_id)
         if found.status.is_final and chain and found.continued_as:
-            run_id, sequence = found.continued_as, 0
+            run_id, sequence, part = found.continued_as, 0, 0
         elif found.status.is_final:
             return found
         else:

@@ -72,7 +72,10 @@ class TraceEvent(Record):
     attempt: int = 0
     """The attempt of the step, from 1."""
     body: dict[str, Any] = field(default_factory=dict)
-    """The event as the log stores it; empty unless bodies were asked for."""
+    """The event as the log stores it, or a step's own report if it was stored with others. Empty unless bodies were
+    asked for."""
+    part: int = 0
+    """The place among the events of this sequence, from 0: a worker may report several quick steps in one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,7 +324,7 @@ class RunEvent(Priced):
     attempt: int = 0
     """The attempt of the step, from 1."""
     body: dict[str, Any] = field(default_factory=dict)
-    """The event as the log stores it."""
+    """The event as the log stores it, or a step's own report if it was stored with others."""
     status: RunStatus = RunStatus.UNSPECIFIED
     """The state of the run."""
     cost_nano_usd: int = 0
@@ -335,6 +335,8 @@ class RunEvent(Priced):
     """The number of steps."""
     run_id: str = ""
     """The run of the event, in a watch of a chain."""
+    part: int = 0
+    """The place among the events of this sequence, from 0: a worker may report several quick steps in one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
                     if request.include_tokens:
                         yield item
                     continue
-                if item.event.sequence <= request.after_sequence:
+                if (item.event.sequence, item.event.part) <= (request.after_sequence, request.after_part):
                     continue
                 if item.event.status in FINAL:
                     self._state.may_end.wait()

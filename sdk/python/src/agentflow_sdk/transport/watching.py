@@ -78,7 +78,8 @@ class Patience:
 class WatchState:
     """One watch from its start to the end of the run, or of a chain of runs, across reconnects.
 
-    Events carry the log's sequence: a reconnect resumes after the newest one seen, and a repeated one is dropped.
+    Events carry the log's sequence, and their part of it: a reconnect resumes after the newest one seen, and a repeated
+    one is dropped.
     Tokens are ephemeral; those that a reconnect repeats are recognised by their offset in the step's answer.
 
     Args:
@@ -117,9 +118,9 @@ class WatchState:
 
     def _is_new(self, item: RunEvent | Token) -> bool:
         if isinstance(item, RunEvent):
-            if item.sequence <= self._request.after_sequence:
+            if (item.sequence, item.part) <= (self._request.after_sequence, self._request.after_part):
                 return False
-            self._request.after_sequence = item.sequence
+            self._request.after_sequence, self._request.after_part = item.sequence, item.part
             self.finished = item.status.is_final
             following = item.body.get("continued_as") if self.finished and self._request.follow_chain else ""
             if following:  # the same answer may go on with it; a reconnect begins there

@@ -25,7 +25,7 @@ from agentflow_gateway.runs import listing, submit
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submission import Submission
 from agentflow_gateway.runs.wait import Waiters
-from agentflow_gateway.runs.watch import Piece, Seen, Token, Watchers
+from agentflow_gateway.runs.watch import Piece, Place, Seen, Token, Watchers
 from agentflow_gateway.store.runs import RunFilter, RunRow
 
 SUBMISSIONS_MAX: Final = 100  # of one call
@@ -152,8 +152,9 @@ class WorkflowService:
 
     async def WatchRun(self, request: Any, call: Call) -> AsyncIterator[Any]:
         gather_s = GATHER_S if request.compact else 0.0
+        after = Place(request.after_sequence, request.after_part if request.parts else None)
         pieces = self._watchers.watch(
-            call, request.run_id, request.after_sequence, request.include_tokens, gather_s, request.follow_chain
+            call, request.run_id, after, request.include_tokens, gather_s, request.follow_chain
         )
         responses = _compact if request.compact else _single
         try:

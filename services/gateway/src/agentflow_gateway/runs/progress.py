@@ -48,7 +48,8 @@ class Progress:
         elif isinstance(event, ev.GraphAdvanced):
             self.steps_total = max(self.steps_total, len(self._done) + len(event.steps))
         else:
-            self._step(event)
+            for report in ev.single(event):
+                self._step(report)
 
     def _step(self, event: ev.Event) -> None:
         if isinstance(event, ev.StepCompleted | ev.StepFailed) and event.llm is not None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import nats.errors
@@ -37,12 +37,20 @@ class Seen(msgspec.Struct, frozen=True):
 
     seq: int
     event: ev.Event
-    data: bytes  # the event as the log has it
+    data: bytes  # the event as JSON
     status: str
     cost_nano: int
     steps_done: int
     steps_total: int
     run: str = ""  # the run of the event, for a watcher of a chain
+    part: int = 0  # among the events of its sequence
+
+
+class Place(NamedTuple):
+    """The newest event that a watcher has seen before."""
+
+    seq: int = 0
+    part: int | None = None  # among the events of this sequence; None: the watcher gets each event as the log has it
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -68,7 +76,7 @@ class Watchers:
         self,
         call: Call,
         run_id: str,
-        after_seq: int,
+        after: Place,
         include_tokens: bool,
         gather_s: float = 0.0,
         follow_chain: bool = False,
@@ -80,7 +88,7 @@ class Watchers:
         """
         with self._gate.entered(call.deps.settings.watchers_max):
             while run_id:
-                feed = _Feed(after_seq, run_id if follow_chain else "")
+                feed = _Feed(after, run_id if follow_chain else "")
                 async with contextlib.aclosing(_followed(call, run_id, feed, include_tokens, gather_s)) as pieces:
                     async for piece in pieces:
                         yield piece
@@ -102,10 +110,10 @@ async def _followed(
             async for stored in _stored(call, key, feed.last_seq) if whole is None else _after(whole, feed):
                 if include_tokens and not feed.last_seq and _has_model_steps(stored.data):
                     await stack.enter_async_context(_tokens(call, run_id, following))
-                if (seen := feed.add(stored)) is not None:
+                for seen in feed.add(stored):
                     piece.append(seen)
                     size += len(seen.data)
-                if len(piece) == PIECE_MAX or size > PIECE_BYTES_MAX:
+                if len(piece) >= PIECE_MAX or size > PIECE_BYTES_MAX:
                     yield piece
                     piece, size = Piece(), 0
             if piece:
@@ -147,11 +155,12 @@ async def _after(whole: Sequence[Delivery], feed: _Feed) -> AsyncIterator[Delive
 class _Feed:
     """What a watcher gets: each event once, in order, with the progress. Pure."""
 
-    def __init__(self, after_seq: int, run: str = "") -> None:
+    def __init__(self, after: Place, run: str = "") -> None:
         self.last_seq = 0  # of the newest message that was added
         self.continued_as = ""  # the run that goes on in the place of this one
         self._run = run  # is named beside each event, if it is not empty
-        self._after_seq = after_seq  # events up to this one are folded and not shown
+        self._after = (after.seq, after.part or 0)  # events up to this one are folded and not shown
+        self._apart = after.part is not None  # steps that were reported together are shown one by one
         self._progress = Progress()
 
     def has_ended(self) -> bool:
@@ -163,37 +172,44 @@ class _Feed:
         for item in items:
             if isinstance(item, Token):
                 piece.append(item)
-            elif item.seq > self.last_seq and not self.has_ended() and (seen := self.add(item)) is not None:
-                piece.append(seen)
+            elif item.seq > self.last_seq and not self.has_ended():
+                piece.extend(self.add(item))
         return piece
 
-    def add(self, item: Stored | Delivery) -> Seen | None:
+    def add(self, item: Stored | Delivery) -> Sequence[Seen]:
         """Folds a message. Returns what there is to show of it."""
         self.last_seq = item.seq
         event, progress = readable(item.subject, item.data), self._progress
         if event is None:
             log.warning("an event can't be read by this version", extra={"seq": item.seq})
-            return None
+            return ()
         if isinstance(event, ev.ClaimTaken) or (progress.ended and not isinstance(event, ev.TERMINAL_RUN)):
-            return None
-        try:
-            progress.add(event)
-        except (AttributeError, LookupError, TypeError, ValueError):  # an event's shape with nonsense in it
-            log.warning("an event makes no sense", extra={"seq": item.seq})
-            return None
+            return ()
         if isinstance(event, ev.RunCompleted):
             self.continued_as = event.continued_as
-        if item.seq <= self._after_seq:
+        found = ev.single(event) if self._apart else (event,)
+        try:
+            return [seen for part, one in enumerate(found) if (seen := self._add(item, one, part, event)) is not None]
+        except (AttributeError, LookupError, TypeError, ValueError):  # an event's shape with nonsense in it
+            log.warning("an event makes no sense", extra={"seq": item.seq})
+            return ()
+
+    def _add(self, item: Stored | Delivery, one: ev.Event, part: int, whole: ev.Event) -> Seen | None:
+        """Folds one of the events that a message stands for."""
+        progress = self._progress
+        progress.add(one)
+        if (item.seq, part) <= self._after:
             return None
         return Seen(
             seq=item.seq,
-            event=event,
-            data=item.data,
+            event=one,
+            data=item.data if one is whole else ev.encode(one),
             status=progress.status,
             cost_nano=progress.cost_nano,
             steps_done=progress.steps_done,
             steps_total=progress.steps_total,
             run=self._run,
+            part=part,
         )
 
 
