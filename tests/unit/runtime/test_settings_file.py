@@ -75,7 +75,7 @@ def test_the_known_names_are_those_of_all_services() -> None:
             names |= set(file_names(field, info))
     assert names == settings_file.KNOWN
     variables = {variable for section in settings_file.SECTIONS.values() for variable in section.values()}
-    assert variables - {""} <= settings_file.KNOWN
+    assert variables <= settings_file.KNOWN
 
 
 def test_the_sections_of_the_predecessors_are_read(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +92,12 @@ def test_the_sections_of_the_predecessors_are_read(at: Any, monkeypatch: pytest.
     assert (key.key.get_secret_value(), key.org_id) == ("your-secure-api-key", "your-org-uuid")
     assert key.permissions == ("read", "write", "admin")
     assert DatabaseSettings().db_port == 5433
+
+
+@pytest.mark.parametrize("redis", ["{url: 'redis://x', db: 0}", "{cluster: {nodes: ['${NOT_SET}']}}", "redis://x"])
+def test_a_section_of_redis_is_read_over_whatever_is_in_it(at: Any, redis: str) -> None:
+    at(f"redis: {redis}\nworker: {{concurrency: 7}}")
+    assert WorkerSettings().concurrency == 7
 
 
 def test_the_environment_wins_over_a_section(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +132,8 @@ def test_a_file_with_a_mistake_stops_the_service_with_each_problem(at: Any, text
     with pytest.raises(SystemExit) as caught:
         load(WorkerSettings)
     head, *lines = str(caught.value).splitlines()
-    assert head == "can't start, these settings are wrong:"
+    assert head.startswith("can't start, these settings are wrong in the file of AGENTFLOW_CONFIG, /")
+    assert head.endswith("/settings.yaml:")
     assert len(lines) == len(problems)
     for line, expected in zip(lines, problems, strict=True):
         assert expected in line

@@ -24,14 +24,16 @@ def load(kind: type[SettingsT]) -> SettingsT:
 
     Raises SystemExit that names each variable that is wrong. Values are not repeated: some are secrets.
     """
+    where = ""
     try:
         return kind()
     except ValidationError as error:
         wrong = [Problem(".".join(map(str, one["loc"])).upper(), plain(one), meant(one)) for one in error.errors()]
     except InvalidError as error:
         wrong = [*error.problems]
+        where = f" in the file of AGENTFLOW_CONFIG, {os.environ.get('AGENTFLOW_CONFIG', '')}"
     lines = [f"  {problem}" for problem in wrong]
-    raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines))
+    raise SystemExit(f"can't start, these settings are wrong{where}:\n" + "\n".join(lines))
 
 
 class _FileSource(PydanticBaseSettingsSource):

@@ -30,8 +30,8 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     "worker": {"id": "WORKER_ID", "concurrency": "WORKER_CONCURRENCY"},
     "auth": {"api_keys": "API_KEYS"},
     "logging": {"level": "LOG_LEVEL", "format": "LOG_FORMAT"},
-    "redis": {"host": "", "port": "", "password": ""},  # read by nothing: NATS and PostgreSQL do its work
 }  # fmt: skip
+_READ_OVER: Final = frozenset({"redis"})  # sections of predecessors: NATS and PostgreSQL do the work of Redis
 # The names of all settings of all services; a test compares them with the settings themselves.
 KNOWN: Final = frozenset(
     [
@@ -208,6 +208,8 @@ def _entries(data: dict[Any, Any], known: frozenset[str], problems: list[Problem
     """Yields (place, variable, value) of each value that a service reads."""
     for key, value in data.items():
         name = str(key)
+        if name in _READ_OVER:
+            continue
         section = SECTIONS.get(name)
         if section is None or (name.upper() in known and not isinstance(value, dict)):
             if name.upper() not in known:
@@ -227,7 +229,7 @@ def _entries(data: dict[Any, Any], known: frozenset[str], problems: list[Problem
                     problems.append(
                         Problem(place, "no service has this setting", did_you_mean(str(inner), section, listed))
                     )
-                elif section[inner]:
+                else:
                     yield place, section[inner], part
 
 
