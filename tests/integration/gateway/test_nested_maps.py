@@ -37,6 +37,8 @@ async def test_a_map_of_maps_gives_a_list_of_lists_and_is_forked_at_a_place(plat
     assert {step.step: step.status for step in done.steps} == dict.fromkeys(
         ["m", "m[0]", "m[0][0]", "m[0][1]", "m[1]", "m[2]", "m[2][0]"], StepStatus.COMPLETED
     )
+    types = {step.step: step.type for step in done.steps}
+    assert (types["m"], types["m[1]"], types["m[0][1]"]) == ("map", "map", "function")
     fork = await platform.flows.fork(run, "m[0][1]", changes=Changes(step_inputs={"m": {"b": 100}}))
     assert set(fork.kept) == {"m[0][0]", "m[1]", "m[2]", "m[2][0]"}
     again = await platform.flows.wait(fork, timeout=PATIENCE_S)

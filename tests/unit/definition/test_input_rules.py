@@ -50,8 +50,8 @@ def problems(value: Any, *, private: bool = False, **spec: Any) -> list[tuple[st
         ({"type": "string", "enum": ["draft", "final"]}, "final", "finl", 'must be one of "draft", "final"',
          "did you mean 'final'?"),
         ({"enum": [1, "a", None]}, 1, 2, 'must be one of 1, "a", null', ""),
-        ({"type": "array", "maxItems": 1}, [1], [1, 2], "must have at most 1 items, got 2", ""),
-        ({"type": "array", "minItems": 1}, [1], [], "must have at least 1 items, got 0", ""),
+        ({"type": "array", "maxItems": 1}, [1], [1, 2], "must have at most 1 item, got 2", ""),
+        ({"type": "array", "minItems": 1}, [1], [], "must have at least 1 item, got 0", ""),
         ({"type": "array", "uniqueItems": True}, [1, 2], [1, 1], "must not have the same item twice", ""),
     ],
 )  # fmt: skip

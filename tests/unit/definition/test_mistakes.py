@@ -69,6 +69,7 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
         (dag("id: m, type: map, config: {over: [1], body: {config: {}}}"), "the body has no `type` (add `type:` with"),
         (when("thershold > 3"), "'thershold', which is neither an input nor a node (did you mean 'threshold'?)"),
         (when("b.score > 3"), "reads the step 'b' itself, which has output, status, error (write b.output.score)"),
+        (when("b.outptu.x > 3"), "reads the step 'b' itself, which has output, status, error (write b.output)"),
         (when("b-c.output.x > 3"), "'b-c' can't stand in an expression: `-` means minus there (name the node b_c)"),
         (when("lenght(threshold) > 3"), "there is no function 'lenght' in conditions"),
         (when("threshold == True"), "the condition uses 'True' (CEL writes true)"),

@@ -277,7 +277,7 @@ def test_why_says_what_is_left_and_how_it_ends() -> None:
     assert [item.step for item in explain(run.state, run.definition, around).waiting] == ["a"]
     run.fails("a").tell(ev.RunPauseRequested)
     found = explain(run.state, run.definition, around)
-    text = "the run will be failed once its nodes with `finally: true` have ended, at the latest in 10 m"
+    text = "the run will fail once its nodes with `finally: true` have ended, at the latest in 10 m"
     assert found.summary == text
     assert {item.step: item.kind for item in found.waiting} == {"z": "worker", "y": "dependency"}
 

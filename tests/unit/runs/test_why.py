@@ -106,7 +106,7 @@ def test_a_cancellation_and_a_compensation_are_told() -> None:
     state = run_state(**{"a:undo": StepState(status=StepStatus.RUNNING, started_at=NOW)})
     state.ending = Ending("failed", ("a",))
     found, steps = explained(state)
-    assert found.summary == "the run will be failed once its steps are compensated"
+    assert found.summary == "the run will fail once its steps are compensated"
     assert steps["a:undo"].text == "its compensation runs on a worker for 0 s"
     assert set(steps) == {"a:undo"}
     state.cancel_requested, state.ending = True, Ending("cancelled", ("a",))

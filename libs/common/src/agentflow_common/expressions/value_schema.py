@@ -96,7 +96,8 @@ def _bound(words: str) -> Callable[[Any, Any], tuple[str, str]]:
 
 
 def _size(unit: str, words: str) -> Callable[[Any, Any], tuple[str, str]]:
-    return lambda wanted, value: (f"must have {words} {wanted:,} {unit}, got {len(value):,}", "")
+    """unit: in the singular."""
+    return lambda wanted, value: (f"must have {words} {wanted:,} {unit}{'s' * (wanted != 1)}, got {len(value):,}", "")
 
 
 def _choice(wanted: Any, value: Any) -> tuple[str, str]:
@@ -124,10 +125,10 @@ _WORDS: Final[dict[str, Callable[[Any, Any], tuple[str, str]]]] = {
     "exclusiveMinimum": _bound("more than"),
     "exclusiveMaximum": _bound("less than"),
     "multipleOf": _bound("a multiple of"),
-    "minLength": _size("characters", "at least"),
-    "maxLength": _size("characters", "at most"),
-    "minItems": _size("items", "at least"),
-    "maxItems": _size("items", "at most"),
+    "minLength": _size("character", "at least"),
+    "maxLength": _size("character", "at most"),
+    "minItems": _size("item", "at least"),
+    "maxItems": _size("item", "at most"),
     "uniqueItems": lambda _wanted, _value: ("must not have the same item twice", ""),
     "pattern": lambda wanted, _value: (f"must match the pattern {_json(wanted)}", ""),
     "format": _format,

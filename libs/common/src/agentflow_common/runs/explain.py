@@ -36,6 +36,7 @@ from agentflow_common.runs.waiting import Surroundings, Waiting, for_lock, in_la
 
 STEPS_MAX: Final = 500  # explained one by one; the rest is counted
 PLACES_MAX: Final = 10  # dependencies of a step, by name
+_ENDS: Final = {"completed": "complete", "failed": "fail", "cancelled": "be cancelled"}
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -114,9 +115,10 @@ def _ending(state: RunState, ending: Ending | None, around: Surroundings) -> str
     if state.finishing is not None:
         timer = state.timers.get(timer_ids.FINALLY)
         bound = f", at the latest {in_time(timer.fire_at, around.now_ms)}" if timer else ""
-        return f"the run will be {state.finishing.status} once its nodes with `finally: true` have ended{bound}"
+        ends = _ENDS.get(state.finishing.status, "end")
+        return f"the run will {ends} once its nodes with `finally: true` have ended{bound}"
     if ending is None or not (ending.children and state.undoing):
-        return f"the run will be {ending.status if ending else 'over'} once its steps are compensated"
+        return f"the run will {_ENDS.get(ending.status if ending else '', 'end')} once its steps are compensated"
     count = len(state.undoing)
     first = "the subworkflow undoes" if count == 1 else f"the {count:,} subworkflows undo"
     return f"the run waits until {first} what was done; then it undoes its own steps and ends as {ending.status}"

@@ -15,7 +15,7 @@ from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import RunFold, readable
-from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
+from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker, node_of
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
@@ -257,9 +257,17 @@ async def _revealed(call: Call, view: RunView, reason: str) -> RunView:
 
 def pending_steps(state: RunState) -> dict[str, StepState]:
     """Returns every step of the definition, as pending if nothing has happened to it yet, then children and others."""
-    steps: dict[str, StepState] = {}
-    for node in state.definition.get("dag", {}).get("nodes", []):
-        key = str(node["id"])
-        steps[key] = state.steps.get(key) or StepState(kind=str(node.get("type", "")))
-        steps[key].kind = steps[key].kind or str(node.get("type", ""))
-    return steps | {key: step for key, step in state.steps.items() if key not in steps}
+    nodes = {str(node["id"]): node for node in state.definition.get("dag", {}).get("nodes", [])}
+    steps = {key: state.steps.get(key) or StepState() for key in nodes}
+    steps |= {key: step for key, step in state.steps.items() if key not in steps}
+    for key, step in steps.items():
+        step.kind = step.kind or _kind_of(key, nodes)
+    return steps
+
+
+def _kind_of(key: str, nodes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the type of a step by its place: that of its node, or of the body of the map at its level."""
+    work: Mapping[str, Any] = nodes.get(node_of(key), {})
+    for _ in range(key.count("[")):
+        work = work.get("config", {}).get("body") or work  # a parallel node has no body: its parts do what it does
+    return str(work.get("type", ""))

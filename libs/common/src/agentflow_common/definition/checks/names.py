@@ -104,7 +104,7 @@ def condition_findings(
         elif name in steps:
             field = re.search(rf"(?<![\w.]){name}\s*\.\s*([A-Za-z_]\w*)", text)
             message = f"the condition reads the step {name!r} itself, which has {', '.join(STEP_FIELDS)}"
-            yield place, message, f"write {name}.output{'.' + field[1] if field else ''}"
+            yield place, message, f"write {name}.{_field_of_step(field[1]) if field else 'output'}"
         elif inputs:
             message = f"the condition uses {name!r}, which is neither an input nor a node"
             yield place, message, suggest(name, [*inputs, *steps], "there are")
@@ -136,8 +136,13 @@ def template_findings(
     for name, field in sorted(template.fields):
         if name in steps and name not in names and name not in inputs and field not in STEP_FIELDS:
             message = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
-            near = hints.near(field, STEP_FIELDS, cutoff=0.7)
-            yield place, message, f"write {name}.{near[0]}" if near else f"write {name}.output.{field}"
+            yield place, message, f"write {name}.{_field_of_step(field)}"
+
+
+def _field_of_step(wanted: str) -> str:
+    """Returns the field of a step that may be meant: `output` for `outptu`, and `output.score` for `score`."""
+    near = hints.near(wanted, STEP_FIELDS, cutoff=0.7)
+    return near[0] if near else f"output.{wanted}"
 
 
 def _hyphened(text: str, steps: Collection[str]) -> str:
