@@ -95,9 +95,8 @@ def _bound(words: str) -> Callable[[Any, Any], tuple[str, str]]:
     return lambda wanted, _: (f"must be {words} {_json(wanted)}", "")
 
 
-def _size(unit: str, words: str) -> Callable[[Any, Any], tuple[str, str]]:
-    """unit: in the singular."""
-    return lambda wanted, value: (f"must have {words} {wanted:,} {unit}{'s' * (wanted != 1)}, got {len(value):,}", "")
+def _size(one: str, words: str) -> Callable[[Any, Any], tuple[str, str]]:
+    return lambda wanted, value: (f"must have {words} {wanted:,} {one}{'s' * (wanted != 1)}, got {len(value):,}", "")
 
 
 def _choice(wanted: Any, value: Any) -> tuple[str, str]:
