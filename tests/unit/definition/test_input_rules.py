@@ -40,6 +40,8 @@ def problems(value: Any, *, private: bool = False, **spec: Any) -> list[tuple[st
         ({"type": "number", "exclusiveMinimum": 0}, 0.1, 0, "must be more than 0", ""),
         ({"type": "number", "exclusiveMaximum": 5}, 4, 5, "must be less than 5", ""),
         ({"type": "integer", "multipleOf": 5}, 10, 11, "must be a multiple of 5", ""),
+        ({"type": "number", "multipleOf": 0.01}, 19.99, 19.995, "must be a multiple of 0.01", ""),
+        ({"type": "number", "multipleOf": 0.1}, 1e300, 0.35, "must be a multiple of 0.1", ""),
         ({"type": "string", "minLength": 2}, "ab", "a", "must have at least 2 characters, got 1", ""),
         ({"type": "string", "maxLength": 2}, "ab", "abc", "must have at most 2 characters, got 3", ""),
         ({"type": "string", "pattern": "^[A-Z]{2}[0-9]+$"}, "AB1", "ab1",

@@ -96,6 +96,8 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
         (graph(CLOSED, node="name: a, function: f, args: {x: state.nothing}"), "'nothing' is not a key of the state"),
         (graph(CLOSED[:-1] + "}, reducers: {log: append}"), "state.reducers: 'log' is not a key"),
         (graph("", edges="{from: START, to: a}"), "there is no node 'START' (`entry_point` names the first node)"),
+        (dag(f"id: a, {FN}", top="inputs: {n: {minimum: x}}\n"), "inputs.n.minimum: write an integer, got 'x'"),
+        (dag(f"id: a, {FN}", top="inputs: {n: {exclusiveMinimum: true}}\n"), "write a number, got true"),
         (over("zip: {}"), "config.zip: must have at least 1 field, got 0"),
         (dag(f"id: a, {FN}", top="lock: 5\n"), "lock: must be a mapping, or a list of mappings, got a number"),
         (dag(f"id: a, {FN}", top="lock: {key: k, nodes: []}\n"), "lock.nodes: must have at least 1 item, got 0"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agentflow_common.definition.nodes.base import Model
 from agentflow_common.errors import InvalidError, Problem
@@ -14,7 +14,14 @@ from agentflow_common.expressions import value_schema
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import texts
 
-Number = int | float
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"write a number, got {str(value).lower()}")  # noqa: TRY004  (pydantic takes ValueError)
+    return value
+
+
+Number = Annotated[int | float, BeforeValidator(_no_boolean)]
 
 
 class InputSpec(Model):

@@ -27,7 +27,7 @@ def located(item: Any) -> Place:
         part for at, part in enumerate(loc)
         if not (at and loc[at - 1] in {"body", "compensate_with"} and part in NODE_TYPES)
     )  # fmt: skip
-    if loc[-1] in {"int", "constrained-str"}:  # one of several types that a field may have
+    if loc[-1] in {"int", "float", "constrained-str"}:  # one of several types that a field may have
         loc = loc[:-1]
     if item["type"] == "union_tag_invalid":
         loc = (*loc, "type")

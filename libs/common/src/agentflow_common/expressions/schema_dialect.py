@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -97,6 +98,15 @@ def _unique(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterat
         yield ValidationError("not unique")
 
 
+def _multiple_of(_validator: Any, step: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    """Computes with the decimal digits as they are written: 19.99 is a multiple of 0.01, which doubles deny."""
+    from jsonschema.exceptions import ValidationError
+
+    is_number = isinstance(instance, int | float) and not isinstance(instance, bool)
+    if is_number and (Fraction(str(instance)) / Fraction(str(step))).denominator != 1:
+        yield ValidationError("not a multiple")
+
+
 def identity(value: Any) -> bytes:
     """Returns bytes that are equal for values that are equal in JSON, where 1 and 1.0 are the same number."""
     return msgspec.json.encode(_whole(value), order="sorted")
@@ -118,6 +128,7 @@ def _dialect(formats: bool) -> Any:
         "pattern": _unless_private(_pattern),
         "patternProperties": _pattern_properties,
         "uniqueItems": _unique,
+        "multipleOf": _multiple_of,
         "format": _unless_private(_format),
         **{name: _unless_private(Draft202012Validator.VALIDATORS[name]) for name in _OF_PLAIN_TEXT},
     }
