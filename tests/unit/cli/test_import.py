@@ -25,9 +25,9 @@ def test_an_import_prints_the_definitions_and_says_with_lines_what_is_lost(sourc
     assert [part["name"] for part in yaml.safe_load_all(done.stdout)] == ["report", "report_checks"]
     lines = done.stderr.splitlines()
     assert lines[0] == ("each part between `---` is a definition of its own: --to FILE writes them to files")
-    assert lines[1].startswith("report.yaml:11: spec.arguments.parameters[1]: the JSON text is a list or")
-    assert lines[2].startswith("report.yaml:32: spec.templates[1].script: the script of the image python:3 is not")
-    assert lines[-1] == "report.yaml: 2 definitions, 5 remarks"
+    assert lines[1].startswith("report.yaml:9: spec.synchronization.semaphores[0]: the semaphore's size stands in")
+    assert lines[5].startswith("report.yaml:39: spec.templates[1].script: the script of the image python:3 is not")
+    assert lines[-1] == "report.yaml: 2 definitions, 8 remarks"
 
 
 def test_an_import_writes_files_that_are_valid_and_replaces_none(source: Path) -> None:

@@ -33,6 +33,7 @@ CACHE_ROWS_MAX: Final = 5_000  # of one org
 CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
 CACHE_TTL_S_MAX: Final = 30 * 24 * 3600
 WORKFLOWS_MAX: Final = 4096
+MODELS_MAX: Final = 1_000  # of one question
 
 HealthBook = dict[tuple[str, str], Health]
 
@@ -63,6 +64,7 @@ class Handlers:
     def routes(self) -> list[Route]:
         return [
             (rpc.COST_ROUTE, self.route),
+            (rpc.COST_CHECK_MODELS, self.check_models),
             (rpc.COST_CACHE_PUT, self.cache_put),
         ]
 
@@ -87,6 +89,24 @@ class Handlers:
         return RouteReply(
             reservation=reservation.id, reserved_nano=reservation.amount, candidates=reservation.candidates
         )
+
+    async def check_models(self, request: rpc.CheckModelsRequest) -> rpc.CheckModelsReply:
+        """Returns the models whose calls would be refused because no price is known."""
+        if len(request.models) > MODELS_MAX:
+            fix = f"ask about at most {MODELS_MAX:,} at a time"
+            raise InvalidError.at("models", f"{len(request.models):,} models", fix, kind="too_large")
+        now = self._clock.now_ms()
+        named = [(provider, model) for provider, _, model in (name.partition("/") for name in request.models)]
+        if not all(self._book.is_own(*pair) for pair in named):
+            await self._book.ready()
+        unknown = []
+        for provider, model in dict.fromkeys(named):
+            try:
+                self._book.quote(provider, model, now)
+            except UnknownPriceError:
+                near = self._book.near(provider, model, now)
+                unknown.append(rpc.UnknownModel(model=f"{provider}/{model}", near=near))
+        return rpc.CheckModelsReply(unknown=tuple(unknown))
 
     async def _candidates(self, request: RouteRequest) -> tuple[Candidate, ...]:
         """Returns the candidates, best first. A model without a known price is left out.

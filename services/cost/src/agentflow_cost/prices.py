@@ -17,12 +17,15 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import money, package_files
+from agentflow_common import hints, money, package_files
 from agentflow_common.errors import UnknownPriceError
 from agentflow_cost.machine import TIERS, Model, Price, Rate
 
 QUOTE_MS: Final = 60_000  # prices can depend on the date and the hour: a quote is looked up again after a minute
 QUOTES_MAX: Final = 2048
+_NEAR_MAX: Final = 3
+_NEAR_TRIED: Final = 8  # names that are written alike, before those without a price are left out
+_OWN: Final = frozenset({"local", "sim"})  # providers whose prices stand in models.yaml alone
 
 
 class PriceLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,9 +83,14 @@ class PriceBook:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._overrides = catalogue.overrides()
+        self._choices = [f"{model.provider}/{model.model}" for model in catalogue.choices()]
         self._quotes: dict[tuple[str, str], tuple[int, Price]] = {}
         self._snapshot: Any = None
         self._loading: asyncio.Future[Any] | None = None
+
+    def is_own(self, provider: str, model: str) -> bool:
+        """Returns True if the list of genai-prices has nothing to say about the model."""
+        return provider in _OWN or self.override(provider, model) is not None
 
     def override(self, provider: str, model: str) -> Price | None:
         return self._overrides.get(f"{provider}/{model}") or self._overrides.get(f"{provider}/*")
@@ -114,8 +122,28 @@ class PriceBook:
         self._quotes[key] = (now_ms + QUOTE_MS, price)
         return price
 
+    def near(self, provider: str, model: str, now_ms: int) -> tuple[str, ...]:
+        """Returns names of models with a known price that are written nearly like this one, the closest first."""
+        own = [name for name in self._overrides if not name.endswith("/*")]
+        listed = self._snapshot.providers if self._snapshot is not None else ()
+        models = {item.id: [f"{item.id}/{found.id}" for found in item.models] for item in listed}
+        named = {name.partition("/")[0] for name in own} | {name.partition("/")[0] for name in self._choices}
+        meant = hints.near(provider, sorted(named | models.keys()), cutoff=0.7)
+        likely = f"{meant[0]}/{model}" if meant else f"{provider}/{model}"
+        known = [*models.get(likely.partition("/")[0], ()), *own, *self._choices]
+        close = hints.near(likely, dict.fromkeys([likely, *known]), most=_NEAR_TRIED, cutoff=0.7)
+        return tuple([name for name in close if self._has_price(name, now_ms)][:_NEAR_MAX])
+
+    def _has_price(self, name: str, now_ms: int) -> bool:
+        provider, _, model = name.partition("/")
+        try:
+            self.quote(provider, model, now_ms)
+        except UnknownPriceError:
+            return False
+        return True
+
     def _look_up(self, provider: str, model: str, now_ms: int) -> Price:
-        if provider in {"local", "sim"} or self._snapshot is None:
+        if provider in _OWN or self._snapshot is None:
             raise unknown(provider, model)
         try:
             _, info = self._snapshot.find_provider_model(model, None, provider, None)

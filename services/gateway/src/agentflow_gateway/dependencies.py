@@ -29,4 +29,5 @@ class Deps:
     tails: Tails
     settings: GatewaySettings
     secret: bytes  # the key of submission digests, shared by every replica
+    known_models: dict[str, float] = field(default_factory=dict)  # until when a model with a price is not asked about
     schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentflow_sdk import Client, Problem, Validation
 
 AllowUnknown = Annotated[
-    bool, flag("Accept tools and functions that no worker offers yet, with a warning.", "--allow-unknown")
+    bool, flag("Accept tools, functions and models that are not known yet, with a warning.", "--allow-unknown")
 ]
 File = Annotated[str, argument("Definition in YAML or JSON; - reads stdin.")]
 

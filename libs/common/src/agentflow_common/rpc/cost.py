@@ -49,6 +49,25 @@ class RouteReply(Message, frozen=True):
     cached: dict[str, Any] | None = None
 
 
+class CheckModelsRequest(Message, frozen=True):
+    """Asks which of these models have no known price: a call of them would be refused."""
+
+    models: tuple[str, ...]  # `provider/model`
+
+
+class UnknownModel(Message, frozen=True):
+    """A model without a known price, and names with one that are written nearly like it."""
+
+    model: str
+    near: tuple[str, ...] = ()
+
+
+class CheckModelsReply(Message, frozen=True):
+    """The models that are not known."""
+
+    unknown: tuple[UnknownModel, ...] = ()
+
+
 class CachePutRequest(Message, frozen=True):
     org: str
     cache_key: str
@@ -125,6 +144,7 @@ class DeleteBudgetRequest(Message, frozen=True):
 
 
 COST_ROUTE = Verb("cost", "route", RouteRequest, RouteReply)
+COST_CHECK_MODELS = Verb("cost", "check_models", CheckModelsRequest, CheckModelsReply, 5.0)
 COST_CACHE_PUT = Verb("cost", "cache_put", CachePutRequest, Empty)
 BUDGET_CREATE = Verb("cost", "budget_create", CreateBudgetRequest, Budget)
 BUDGET_LIST = Verb("cost", "budget_list", ListBudgetsRequest, ListBudgetsReply)

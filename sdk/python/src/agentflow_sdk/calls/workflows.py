@@ -34,7 +34,8 @@ def register(
 
     Args:
         definition: A builder, plain data, or a text in YAML or JSON.
-        allow_unknown: Accepts tools and functions that no worker offers yet. They become warnings.
+        allow_unknown: Accepts tools and functions that no worker offers yet, and models without a known price.
+            They become warnings.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
@@ -56,7 +57,8 @@ def validate(
 
     Args:
         definition: A builder, plain data, or a text in YAML or JSON.
-        allow_unknown: Accepts tools and functions that no worker offers yet. They become warnings.
+        allow_unknown: Accepts tools and functions that no worker offers yet, and models without a known price.
+            They become warnings.
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:

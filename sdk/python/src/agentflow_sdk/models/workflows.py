@@ -278,7 +278,7 @@ class Registration(Record):
     created: bool
     """False if this very definition was registered before."""
     warnings: tuple[Problem, ...] = ()
-    """Tools and functions that no worker offers yet, if `allow_unknown` accepts them."""
+    """Tools, functions and models that are not known yet, if `allow_unknown` accepts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class Validation(Record):
     steps: int = 0
     """The number of nodes of a valid definition."""
     warnings: tuple[Problem, ...] = ()
-    """Tools and functions that no worker offers yet, if `allow_unknown` accepts them."""
+    """Tools, functions and models that are not known yet, if `allow_unknown` accepts them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import limits
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.definitions import completion, lookup, pin_subworkflows, unknown_names
+from agentflow_gateway.definitions import completion, lookup, pin_subworkflows, pinned_models, unknown_names
 from agentflow_gateway.store.definitions import DefinitionRow
 from agentflow_gateway.worker_registry import Registry
 
@@ -48,7 +48,7 @@ class Checked(msgspec.Struct, frozen=True):
     identity: str  # what the client asked for, for the submission digest
     pinned: dict[str, str]  # prompts
     definitions: dict[str, dict[str, Any]] = {}  # those of its subworkflows, by reference
-    warnings: tuple[Problem, ...] = ()  # names that no worker offers yet
+    warnings: tuple[Problem, ...] = ()  # unknown names that `allow_unknown` accepts
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -56,6 +56,7 @@ class Loaded(msgspec.Struct, frozen=True):
     canonical: dict[str, Any]
     digest: str
     uses: dict[str, dict[str, Path]]  # by kind of work: each name that is called, with the place of its first use
+    models: dict[str, Path]  # those that are pinned, likewise
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -70,7 +71,7 @@ async def check(call: Call, source: Source, run: str = "", *, allow_unknown: boo
     """Returns the definition if it may run. InvalidError has every problem, with its place and fix.
 
     run: the run that the definition is for, which decides where a label has a canary.
-    allow_unknown: tools and functions that no worker offers are warnings.
+    allow_unknown: tools and functions that no worker offers, and models without a known price, are warnings.
     """
     try:
         loaded, lines = await load_completed(call, source, run)
@@ -95,7 +96,7 @@ async def _with_unknown_names(
     _, missing = await resolve_prompts(call, _places(parts, "llm"))
     trusts = error.repair.trusts if error.repair is not None else _any
     registry = call.deps.registry
-    unknown = () if allow_unknown else await _unknown_names(registry, parts)
+    unknown = () if allow_unknown else await _unknown_names(call, parts)
     unknown += await _unfit_arguments(registry, parts, trusts)
     return InvalidError(error.message, kind=error.kind, problems=(*error.problems, *missing, *unknown))
 
@@ -120,7 +121,7 @@ async def _check_loaded(
     parts = [Part(loaded, lines)]
     parts += [Part(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]
     registry = call.deps.registry
-    unknown, warnings = await _unknown_names(registry, parts), ()
+    unknown, warnings = await _unknown_names(call, parts), ()
     if allow_unknown:
         unknown, warnings = (), unknown
     unknown += await _unfit_arguments(registry, parts)
@@ -152,7 +153,7 @@ def loaded_of(definition: Definition) -> Loaded:
             kind="definition_too_large",
         )
     limits.check_reserved(encoded, canonical, "definition")
-    return Loaded(definition, canonical, definition.digest(), _uses(definition))
+    return Loaded(definition, canonical, definition.digest(), _uses(definition), pinned_models.used(definition))
 
 
 @functools.lru_cache(maxsize=_PARSED_MAX)
@@ -208,15 +209,25 @@ _parse_short_text: Final = functools.lru_cache(maxsize=_PARSED_MAX)(_parse_text)
 
 def _places(parts: list[Part], kind: str) -> dict[str, str]:
     """Returns for each name of that kind the place of its first use. kind: `tool`, `function` or `llm` (prompts)."""
+    return _first_uses(parts, [part.loaded.uses.get(kind, {}) for part in parts])
+
+
+def _first_uses(parts: list[Part], paths: list[dict[str, Path]]) -> dict[str, str]:
     places: dict[str, str] = {}
-    for part in parts:
-        for name, path in part.loaded.uses.get(kind, {}).items():
+    for part, used in zip(parts, paths, strict=True):
+        for name, path in used.items():
             if name not in places:
                 places[name] = part.prefix + unknown_names.dotted(path, part.lines)
     return places
 
 
-async def _unknown_names(registry: Registry, parts: list[Part]) -> tuple[Problem, ...]:
+async def _unknown_names(call: Call, parts: list[Part]) -> tuple[Problem, ...]:
+    """Returns problems of tools and functions that no worker offers, and of models without a known price."""
+    places = _first_uses(parts, [part.loaded.models for part in parts])
+    return await _not_offered(call.deps.registry, parts) + await pinned_models.problems(call, places)
+
+
+async def _not_offered(registry: Registry, parts: list[Part]) -> tuple[Problem, ...]:
     if not await registry.known():
         return ()
     problems: tuple[Problem, ...] = ()

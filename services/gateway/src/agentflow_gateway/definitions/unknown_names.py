@@ -1,4 +1,4 @@
-"""Problems for names in a definition that do not exist: tools, functions, prompts. Pure."""
+"""Problems for names in a definition that do not exist: tools, functions, models, prompts. Pure."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def missing_prompts(place_of: Mapping[str, str], missing: Iterable[str], known: 
             fix = f"{hint} Or create it" if hint else "create it"
             fix += f": agentctl prompt create {name} --template FILE"
         problems.append(Problem(place_of.get(ref, "dag.nodes"), f"the prompt {ref!r} does not exist", fix))
+    return tuple(problems)
+
+
+def missing_models(place_of: Mapping[str, str], near: Mapping[str, tuple[str, ...]]) -> tuple[Problem, ...]:
+    """Returns a problem for each model without a known price. near: for each, known names that are written alike."""
+    problems = []
+    for model, place in place_of.items():
+        close = " or ".join(map(repr, near[model]))
+        fix = f"did you mean {close}? Or give it" if close else "correct it, or give it"
+        fix += " a price in the file that AGENTFLOW_MODELS_FILE names"
+        problems.append(Problem(place, f"unknown model {model!r}: no price is known, so its calls are refused", fix))
     return tuple(problems)
 
 
