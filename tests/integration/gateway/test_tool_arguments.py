@@ -89,8 +89,8 @@ async def test_engine_16_a_graph_is_told_the_line_of_its_node(gateway: GatewayUn
     graph = "name: g\nentry_point: a\nnodes:\n  - name: a\n    tool: crm.note\n    args:\n      emial: x\nedges: []\n"
     async with gateway.client() as client:
         problems = (await client.workflows.validate(graph)).problems
-    assert [p.place.split(",")[0] for p in problems] == ["line 7", "line 4"]
-    assert problems[0].fix == "did you mean 'email'?"
+    assert [p.place.split(",")[0] for p in problems] == ["line 4", "line 7"]
+    assert problems[1].fix == "did you mean 'email'?"
 
 
 async def test_engine_16_problems_of_the_schema_and_of_arguments_are_told_in_one_go(gateway: GatewayUnderTest) -> None:
