@@ -268,6 +268,7 @@ KINDS: Final = {
     },
     "Looking after the platform": {
         "unknown_lane": ("No lane has the name.", "Choose one that the message lists."),
+        "limit_of_a_lock": ("A lock has one slot.", "Use `run_lane` where several runs may go on at a time."),
         "rate_of_a_pool": ("A worker pool has a limit and no rate.", "Set the rate of a keyed lane."),
         "unknown_tool": ("No worker offers the tool or function.", "Load it, or correct the name."),
         "unknown_function": ("No worker offers the function.", "Load it, or correct the name."),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_sdk import RunStatus
+from agentflow_sdk import InvalidArgumentError, RunStatus
 from tests.support.platform import Platform, gated, open_gate, running_platform
 from tests.support.waiting import PATIENCE_S
 
@@ -45,6 +45,22 @@ async def test_a_run_lane_tells_who_holds_it_and_obeys_its_limit_live(platform: 
     assert (lane.keyed, lane.limit, lane.holders) == (True, 2, (first,))
     await platform.reaches(second, lambda item: item.step("s").attempt == 1)
     open_gate("queue")
+    for run in (first, second):
+        assert (await platform.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
+
+
+async def test_no_setting_gives_a_lock_a_second_slot(platform: Platform) -> None:
+    await platform.client.lanes.set("*", limit=3)
+    with pytest.raises(InvalidArgumentError, match="is a lock, which one run has at a time"):
+        await platform.client.lanes.set("lock:default:acme", limit=3)
+    top = "lock: {key: acme, nodes: [s]}"
+    first = await platform.submit(gated("s", "locked"), top=top, inputs={})
+    await platform.reaches(first, lambda item: item.step("s").attempt == 1)
+    second = await platform.submit(gated("s", "locked"), top=top, inputs={})
+    await platform.status(second, "waiting")
+    lane = await platform.client.lanes.get("lock:default:acme")
+    assert (lane.limit, lane.holders) == (1, (f"{first}",))
+    open_gate("locked")
     for run in (first, second):
         assert (await platform.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
 

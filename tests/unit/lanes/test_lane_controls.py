@@ -40,6 +40,13 @@ def test_the_most_special_name_counts(lane: str, limit: int) -> None:
     assert config_for(lane, settings, 0).limit == limit
 
 
+def test_a_lock_has_one_slot_whatever_is_set() -> None:
+    settings = {"*": {"limit": 4, "rate_per_s": 2.0}, "lock:acme:7": {"limit": 3, "paused": True}}
+    assert config_for("lock:acme:8", settings, 0) == LaneConfig(rate_per_s=2.0)
+    assert config_for("lock:acme:7", settings, 0) == LaneConfig(paused=True)
+    assert config_for("run:acme:7", settings, 0).limit == 4
+
+
 @pytest.mark.parametrize("setting", [{"limit": 0}, {"limit": "3"}, {"rate_per_s": -1}, {"rate_per_s": None}, {}])
 def test_nonsense_sets_nothing(setting: dict[str, object]) -> None:
     assert config_for("x", {"x": setting}, 0) == LaneConfig()

@@ -18,7 +18,7 @@ import msgspec
 from agentflow_common import subjects
 from agentflow_common.definition.rates import RATE_MAX
 from agentflow_common.errors import UNREADABLE
-from agentflow_common.lanes.fold import LaneConfig
+from agentflow_common.lanes.fold import LOCK, LaneConfig
 
 log = logging.getLogger(__name__)
 CONTROLS_STREAM: Final = f"KV_{subjects.CONTROLS_BUCKET}"
@@ -86,9 +86,12 @@ def _pause_end(setting: Mapping[str, Any]) -> int:
 
 
 def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]], now_ms: int) -> LaneConfig:
-    """Returns the limits that apply to a keyed lane. A value that is not a number, or out of range, is ignored."""
+    """Returns the limits that apply to a keyed lane. A value that is not a number, or out of range, is ignored.
+
+    A lock has one slot, whatever is set for it or for a pattern such as `*`.
+    """
     setting = setting_for(lane, settings) or {}
-    limit, rate = setting.get("limit"), setting.get("rate_per_s")
+    limit, rate = None if lane.startswith(LOCK) else setting.get("limit"), setting.get("rate_per_s")
     return LaneConfig(
         limit if isinstance(limit, int) and 0 < limit <= LIMIT_MAX else None,
         float(rate) if isinstance(rate, int | float) and 0 <= rate <= RATE_MAX else None,
