@@ -152,3 +152,28 @@ def test_values_inside_of_lists_are_replaced_and_set_but_empty_variables_are_emp
     assert settings_file.values(None, {}) == {}
     with pytest.raises(InvalidError, match="the variable X is not set"):
         settings_file.values({"nats_url": "${X}"}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nats: {url: '${NATS_HOST'}", "nats.url: a `${` is not followed by the name of a variable"),
+        ("nats: {url: '${}'}", "nats.url: a `${` is not followed by the name of a variable"),
+        ("nats: {url: '${A:-${B:-c}}'}", "nats.url: a `${` is not followed by the name of a variable"),
+        ("nats: {url: a}\nlogging: {level: info}\nnats: {url: b}", "line 3: the key 'nats' appears twice"),
+        ("nats: {url: a, url: b}", "line 1: the key 'url' appears twice"),
+        ("auth: &a {api_keys: [*a]}", "it is nested too deeply (flatten it)"),
+        ("auth: {api_keys: " + "[" * 3_000 + "]" * 3_000 + "}", "it is nested too deeply (flatten it)"),
+    ],
+)
+def test_a_file_that_can_not_mean_what_it_says_is_refused(at: Any, text: str, message: str) -> None:
+    at(text)
+    with pytest.raises(SystemExit) as caught:
+        load(WorkerSettings)
+    assert message in str(caught.value)
+
+
+def test_a_plain_dollar_and_brace_can_be_written(at: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "h")
+    at("nats: {url: 'nats://$${a}:$${b@${HOST}:4$2'}")
+    assert load(WorkerSettings).nats_url == "nats://${a}:${b@h:4$2"

@@ -88,7 +88,7 @@ def _pause_end(setting: Mapping[str, Any]) -> int:
 def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]], now_ms: int) -> LaneConfig:
     """Returns the limits that apply to a keyed lane. A value that is not a number, or out of range, is ignored.
 
-    A lock has one slot, whatever is set for it or for a pattern such as `*`.
+    A lock has one slot: no limit applies, neither its own nor that of a pattern such as `*`.
     """
     setting = setting_for(lane, settings) or {}
     limit, rate = None if lane.startswith(LOCK) else setting.get("limit"), setting.get("rate_per_s")

@@ -165,21 +165,47 @@ KNOWN: Final = frozenset(
         "WORKER_THREADS_MAX",
     ]
 )
-_VARIABLE: Final = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# `$${`, or a variable with or without a default, or a `${` that is neither
+_VARIABLE: Final = re.compile(r"(\$\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\}|\$\{")
+_FORMS: Final = "write ${NAME} or ${NAME:-default}, without another variable in it; a plain `${` is written `$${`"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as `safe_load` does, and refuses a key that appears twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in names:
+                    raise _TwiceError(None, None, f"the key {key.value[:80]!r} appears twice", key.start_mark)
+                names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that appears twice in a mapping."""
 
 
 def read(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """Returns the values of a file by the name of their variable. Raises InvalidError with every problem."""
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506  (a safe loader)
     except (OSError, UnicodeError) as error:
         text = f"the file {path} can't be read ({type(error).__name__})"
         raise InvalidError.at("AGENTFLOW_CONFIG", text, "correct the path") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path} line {mark.line + 1}" if mark is not None else str(path)
+        if isinstance(error, _TwiceError):
+            raise InvalidError.at(place, str(error.problem), "remove one") from None
         raise InvalidError.at(place, "it is not YAML", "correct it") from None
-    return values(data, environment)
+    except RecursionError:
+        raise InvalidError.at(str(path), "it is nested too deeply", "flatten it") from None
+    try:
+        return values(data, environment)
+    except RecursionError:  # a part that contains itself
+        raise InvalidError.at(str(path), "it is nested too deeply", "flatten it") from None
 
 
 def values(data: Any, environment: Mapping[str, str], known: frozenset[str] = KNOWN) -> dict[str, Any]:
@@ -245,7 +271,10 @@ def _expanded(value: Any, place: str, environment: Mapping[str, str], problems: 
     def replaced(match: re.Match[str]) -> str:
         doubled, name, default = match.groups()
         if doubled:
-            return match[0][1:]
+            return "${"
+        if name is None:
+            problems.append(Problem(place, "a `${` is not followed by the name of a variable and `}`", _FORMS))
+            return ""
         found = environment.get(name, "")
         if not found and default is None and name not in environment:
             problems.append(Problem(place, f"the variable {name} is not set", f"set it, or write ${{{name}:-default}}"))

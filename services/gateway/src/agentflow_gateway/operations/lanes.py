@@ -265,7 +265,7 @@ def changed(before: LaneSetting, change: LaneChange, by: str, now_ms: int) -> La
 
 
 def is_lock(name: str) -> bool:
-    """True for a lock, or a pattern of locks: each has one slot, whatever is set."""
+    """True for a lock, or a pattern of locks. Each has one slot, and no setting changes that."""
     return name.startswith(lane_fold.LOCK)
 
 
