@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -54,6 +55,25 @@ async def test_a_workflow_is_shown_with_its_text_its_versions_and_its_labels(gat
             assert await stranger.workflows.registered() == ()
             with pytest.raises(NotFoundError):
                 await stranger.workflows.definition("refund")
+
+
+async def test_a_paused_workflow_is_marked_in_the_list_and_where_it_is_shown(gateway: GatewayUnderTest) -> None:
+    async with gateway.client() as client:
+        flows = client.workflows
+        for name in ("free", "held", "resumed"):
+            await flows.register(TEXT.format(version=1).replace("refund", name))
+        until = int(time.time() * 1000) + 3_600_000
+        await flows.pause_workflow("held", "a bug", until=until)
+        await flows.pause_workflow("resumed")
+        await flows.resume_workflow("resumed")
+        there = {item.name: (item.paused, item.paused_until) for item in await flows.registered()}
+        none = (False, 0)
+        assert there == {"free": none, "held": (True, until), "resumed": none}
+        assert (await flows.definition("held")).workflow.paused_until == until
+        assert not (await flows.definition("free")).workflow.paused
+        _, out, _ = await run_agentctl(gateway.endpoint, gateway.key, "workflow", "registered")
+        rows = {line.split()[0]: line for line in out.splitlines()}
+        assert "paused until" in rows["held"] and "paused" not in rows["free"] + rows["resumed"]
 
 
 async def test_what_was_registered_as_data_is_read_back_as_a_text_that_means_the_same(

@@ -607,7 +607,7 @@ class ListWorkflowsResponse(_message.Message):
     def __init__(self, workflows: _Optional[_Iterable[_Union[RegisteredWorkflow, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class RegisteredWorkflow(_message.Message):
-    __slots__ = ("name", "version", "digest", "created_at", "created_by", "versions", "labels")
+    __slots__ = ("name", "version", "digest", "created_at", "created_by", "versions", "labels", "paused", "paused_until")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -615,6 +615,8 @@ class RegisteredWorkflow(_message.Message):
     CREATED_BY_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     digest: str
@@ -622,7 +624,9 @@ class RegisteredWorkflow(_message.Message):
     created_by: str
     versions: int
     labels: _containers.RepeatedCompositeFieldContainer[WorkflowLabel]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[str] = ..., versions: _Optional[int] = ..., labels: _Optional[_Iterable[_Union[WorkflowLabel, _Mapping]]] = ...) -> None: ...
+    paused: bool
+    paused_until: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[str] = ..., versions: _Optional[int] = ..., labels: _Optional[_Iterable[_Union[WorkflowLabel, _Mapping]]] = ..., paused: _Optional[bool] = ..., paused_until: _Optional[int] = ...) -> None: ...
 
 class WorkflowLabel(_message.Message):
     __slots__ = ("label", "version", "canary_version", "canary_percent")

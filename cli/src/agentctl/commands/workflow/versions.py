@@ -31,6 +31,7 @@ def registered(client: Client, prefix: Prefix = "") -> Listing[RegisteredWorkflo
             "LABELS": _labels,
             "CREATED": lambda item: when(item.created_at),
             "BY": lambda item: item.created_by,
+            "": _paused,
         }
         empty = "no workflow is registered: agentctl workflow register FILE"
         return table_of(found, columns, right=("LATEST", "VERSIONS"), less=("BY", "CREATED"), empty=empty)
@@ -50,9 +51,16 @@ def show(
     def render() -> None:
         note(f"{item.name}@{item.version}, registered {when(item.created_at)} by {item.created_by or '-'}")
         note(f"versions {item.versions}, labels {_labels(item) or '-'}, sha256 {item.digest}")
+        if item.paused:
+            note(f"the workflow is {_paused(item)}")
         sys.stdout.write(found.definition_text.rstrip("\n") + "\n")
 
     emit(found.to_dict(), output, render)
+
+
+def _paused(item: RegisteredWorkflow) -> str:
+    end = f" until {when(item.paused_until)}" if item.paused_until else ""
+    return f"paused{end}" if item.paused else ""
 
 
 def _labels(item: RegisteredWorkflow) -> str:

@@ -86,6 +86,10 @@ class RegisteredWorkflow(Record):
     """The number of versions that the workflow has."""
     labels: tuple[WorkflowLabel, ...] = ()
     """All labels of the workflow, by name."""
+    paused: bool = False
+    """True if no step of its runs begins until it is resumed."""
+    paused_until: int = 0
+    """When the pause ends by itself, ms since the epoch; 0 if it does not."""
 
 
 @dataclass(frozen=True, slots=True)

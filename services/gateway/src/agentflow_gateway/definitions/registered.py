@@ -13,15 +13,18 @@ from agentflow_gateway import limits
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import lookup
+from agentflow_gateway.operations import controls_bucket
+from agentflow_gateway.operations.controls_bucket import WorkflowPause
 from agentflow_gateway.store.definitions import ListedRow
 from agentflow_gateway.store.labels import LabelRow
 
 
 class Shown(msgspec.Struct):
-    """A registered version, and the labels of its workflow."""
+    """A registered version, and the labels and the pause of its workflow."""
 
     row: ListedRow
     labels: list[LabelRow]
+    pause: WorkflowPause | None
 
 
 class Text(msgspec.Struct):
@@ -38,7 +41,8 @@ async def listed(call: Call, prefix: str, page: Page) -> tuple[Sequence[Shown], 
     rows = await call.store.definitions.listed(call.org, prefix, page.after_name, page.limit + 1)
     shown, token = page.cut(rows, lambda row: (0, row.name))
     marks = await call.store.labels.of_all(call.org, [row.name for row in shown])
-    return [Shown(row, marks.get(row.name, [])) for row in shown], token
+    pauses = await controls_bucket.workflow_pauses(call, [row.name for row in shown])
+    return [Shown(row, marks.get(row.name, []), pauses.get(row.name)) for row in shown], token
 
 
 async def find(call: Call, ref: str) -> Text:
@@ -49,7 +53,8 @@ async def find(call: Call, ref: str) -> Text:
         raise await lookup.no_such_version(call, stored.name, stored.version)
     marks = await call.store.labels.list(call.org, stored.name)
     definition = load_trusted(msgspec.json.decode(stored.canonical)).canonical()
-    return Text(Shown(row, marks), definition, row.source if row.source is not None else as_yaml(definition))
+    pause = await controls_bucket.workflow_pause(call, stored.name)
+    return Text(Shown(row, marks, pause), definition, row.source if row.source is not None else as_yaml(definition))
 
 
 def as_yaml(definition: dict[str, Any]) -> str:

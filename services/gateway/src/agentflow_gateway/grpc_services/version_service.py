@@ -79,7 +79,13 @@ class VersionService:
 
 def _registered(item: registered.Shown) -> Any:
     marks = [convert.message_of(pb.WorkflowLabel, row, canary_version=row.canary_version or 0) for row in item.labels]
-    return convert.message_of(pb.RegisteredWorkflow, item.row, labels=marks)
+    return convert.message_of(
+        pb.RegisteredWorkflow,
+        item.row,
+        labels=marks,
+        paused=item.pause is not None,
+        paused_until=item.pause.paused_until if item.pause is not None else 0,
+    )
 
 
 def _source(message: Any, place: str) -> Source | str:

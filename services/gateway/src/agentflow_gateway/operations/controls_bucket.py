@@ -6,8 +6,9 @@ change is a compare-and-set, so no operator overwrites another's change unseen.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -98,6 +99,15 @@ async def workflow_pause(call: Call, name: str) -> WorkflowPause | None:
     """Returns the pause of a workflow, or None if it is not paused."""
     pause, _ = await read(call.deps, workflow_key(call.org, name), WorkflowPause)
     return pause if pause is not None and pause.paused else None
+
+
+async def workflow_pauses(call: Call, names: Iterable[str]) -> dict[str, WorkflowPause]:
+    """Returns the pauses of those workflows that are paused, by name. Only those that ever were are read."""
+    prefix = workflow_key(call.org, "")
+    there = {key.removeprefix(prefix) for key in await keys(call.deps, prefix)}
+    known = [name for name in names if name in there]
+    found = await asyncio.gather(*(workflow_pause(call, name) for name in known))
+    return {name: pause for name, pause in zip(known, found, strict=True) if pause is not None}
 
 
 async def set_workflow_pause(call: Call, name: str, pause: WorkflowPause) -> bool:
