@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,25 @@ async def test_the_archive_has_the_message_once_and_comes_back_whole(world: Worl
         assert await whole() == before
         counts = await world.counts()
         assert (counts.rows, counts.distinct, counts.last_seq, counts.removed) == (end, end, end, 0)
+
+
+async def test_a_rebuild_keeps_what_an_earlier_version_has_purged(world: World, tmp_path: Path) -> None:
+    """It has written its tables without the columns of later versions."""
+    shipped = Path(rebuild.__file__).parents[2] / "migrations"
+    earlier = tmp_path / "migrations"
+    earlier.mkdir()
+    for file in shipped.glob("*.sql"):
+        if file.name <= "0003_finish_reason.sql":
+            shutil.copy(file, earlier)
+    client = clickhouse.ClickHouse(world.settings)
+    await client.open()
+    await clickhouse.migrate(client, earlier)
+    columns = {"stream": "String", "stream_seq": "UInt64", "org": "String", "run": "String", "type": "String"}
+    await client.insert("events", columns, [["AF_EVENTS"], [7], ["acme"], ["run_old"], ["run.submitted"]])
+    await ArchiveStore(client).note("log", [Purged("acme", "run_old", 7, 7, 1, True)])
+    await client.close()
+    await rebuild.rebuild(world.settings)
+    client = clickhouse.ClickHouse(world.settings)
+    await client.open()
+    assert await client.query("SELECT log, run, stream_seq, later FROM archive") == [("log", "run_old", 7, 0)]
+    await client.close()

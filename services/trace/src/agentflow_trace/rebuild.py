@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from agentflow_common import subjects
-from agentflow_common.connections.clickhouse import ClickHouse
+from agentflow_common import package_files, subjects
+from agentflow_common.connections.clickhouse import ClickHouse, migrate
 from agentflow_common.errors import RetryableError
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
@@ -28,6 +28,8 @@ async def rebuild(settings: TraceSettings) -> None:
     clickhouse = ClickHouse(settings, session="agentflow-trace")
     try:
         await clickhouse.open(OPEN_S_MAX)
+        # tables of an earlier version lack columns of this one
+        await migrate(clickhouse, package_files.find(__file__, "migrations"))
         await ArchiveStore(clickhouse).keep(subjects.EVENTS_STREAM)  # these have left the log
         await Store(clickhouse).drop_all()
     finally:
