@@ -9,7 +9,7 @@ import pytest
 from agentctl.commands.lane import _table
 from agentctl.commands.tools import _about as about_tool
 from agentctl.display.progress import brief
-from agentctl.display.render import _about, _origin, _with_their_parts, timeline
+from agentctl.display.render import _about, _origin, _with_their_parts, output, timeline
 from agentflow_sdk import ErrorInfo, Lane, Run, RunStatus, Step, StepStatus, Trace, TraceEvent, TraceStep
 
 
@@ -136,3 +136,13 @@ def test_a_timeline_begins_with_the_submission_and_shows_the_wait_for_a_run_lane
 )
 def test_a_tool_is_described_by_its_first_sentence(doc: str, shown: str) -> None:
     assert about_tool(doc) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(["a", "b"], "x: a, b"), (["a, b"], '["a, b"]'), (["a", 1], "x: a, 1")],
+)
+def test_a_list_is_shown_as_json_where_commas_stand_in_its_items(value: list[object], shown: str) -> None:
+    (text, *more) = output({"x": value}).renderables
+    whole = str(text) + "".join(str(part.renderable) for part in more)
+    assert "".join(whole.split()) == "".join((shown if not more else f"x:{shown}").split())

@@ -58,6 +58,7 @@ def output(value: Any, order: Sequence[str] = ()) -> Any:
     for name in dict.fromkeys([*(key for key in order if key in value), *value]):
         item = value[name]
         plain = isinstance(item, list) and all(isinstance(part, str | int | float) for part in item)
+        plain = plain and not any("," in str(part) for part in item)  # else nobody sees where an item ends
         text = clean(", ".join(map(str, item)) if plain else value_text(item)).strip()
         if "\n" in text or len(text) > 90:
             parts.append(Text(f"{name}:", style="bold"))
