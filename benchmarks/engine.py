@@ -18,6 +18,8 @@ ROUNDS = 5
 IN_FLIGHT = 50
 CHAIN = 10
 RUNS_PER_ROUND = 300
+WARM_UP_RUNS = 100
+CHAIN10_RUNS = WARM_UP_RUNS + ROUNDS * RUNS_PER_ROUND
 FANOUT = 1000
 WIDE_FANOUT = 10_000
 WIDE_ROUNDS = 3
@@ -26,15 +28,18 @@ SUBMISSIONS = 300
 
 async def run(emit: Emit, _options: object) -> None:
     async with engine() as stack:
+        before = await stack.messages()
         steps = await chain10(stack, emit)
+        messages = (await stack.messages() - before) / CHAIN10_RUNS
+        emit("engine.chain10.messages_per_run", messages, "messages", ROUNDS, stack.durability)
         limit = await publish_limit(stack, emit)
-        # messages of a run: its submission, its start, the chain's task, a report for each step, its end
-        messages = steps * (CHAIN + 4) / CHAIN
-        emit("engine.chain10.share_of_publish_limit", messages / limit, "ratio", ROUNDS, stack.durability)
+        share = steps / CHAIN * messages / limit
+        emit("engine.chain10.share_of_publish_limit", share, "ratio", ROUNDS, stack.durability)
         await chain10_fsync(stack, emit)
         await sequential(stack, emit)
         await first_task(stack, emit)
         await fan(stack, emit, FANOUT, ROUNDS)
+        await chain10_singly(stack, emit)
         await chain10_offered(stack, emit)
 
 
@@ -68,7 +73,7 @@ async def publish_limit(stack: Engine, emit: Emit) -> float:
 
 async def chain10(stack: Engine, emit: Emit) -> float:
     definition = chain(CHAIN)
-    await drive(stack, definition, 100, IN_FLIGHT)
+    await drive(stack, definition, WARM_UP_RUNS, IN_FLIGHT)
     before = [stack.cpu_s(name) for name in SERVICES]
     rates = [await _chain10_round(stack, definition, number) for number in range(ROUNDS)]
     steps = ROUNDS * RUNS_PER_ROUND * CHAIN
@@ -80,6 +85,14 @@ async def chain10(stack: Engine, emit: Emit) -> float:
     rate = statistics.median(rates)
     emit("engine.chain10.steps_per_s", rate, "steps/s", ROUNDS, stack.durability, in_flight=IN_FLIGHT, **cpu)
     return rate
+
+
+async def chain10_singly(together: Engine, emit: Emit) -> None:
+    """Measures the chain with each step reported by itself."""
+    async with engine(WORKER_REPORTS_TOGETHER="false") as stack:
+        rate, share = await _in_turn(stack, together)
+    name = "engine.chain10_singly.steps_per_s"
+    emit(name, rate, "steps/s", ROUNDS, "default", in_flight=IN_FLIGHT, share_of_together=share)
 
 
 async def chain10_offered(chained: Engine, emit: Emit) -> None:
@@ -101,7 +114,7 @@ async def _in_turn(stack: Engine, other: Engine) -> tuple[float, float]:
     """Returns steps a second and the share of the other stack's, from rounds of both in turn."""
     definition = chain(CHAIN)
     rates, shares = [], []
-    await drive(stack, definition, 100, IN_FLIGHT)
+    await drive(stack, definition, WARM_UP_RUNS, IN_FLIGHT)
     for number in range(ROUNDS):
         rates.append(await _chain10_round(stack, definition, number))
         shares.append(rates[-1] / await _chain10_round(other, definition, number))

@@ -59,6 +59,10 @@ class Engine:
         command = [sys.executable, "-m", f"agentflow_{name}"]
         self._processes[name] = processes.spawn(command, env=self._env, output=2)
 
+    async def messages(self) -> int:
+        """Returns how many messages were written to the log."""
+        return int((await self.nc.jsm().stream_info(subjects.EVENTS_STREAM)).state.last_seq)
+
     def check(self) -> None:
         """Raises RuntimeError if a service that was started has ended by itself."""
         for name, process in self._processes.items():

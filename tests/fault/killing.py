@@ -159,9 +159,10 @@ async def drive(
                 seen[delivery.seq] = delivery.data
                 event = ev.decode(delivery.data)
                 if isinstance(event, ev.StepCompleted):
-                    done += 1
-                    if done in moments:
-                        moments.pop(done)()
+                    for _ in event.reports():
+                        done += 1
+                        if done in moments:
+                            moments.pop(done)()
                 elif isinstance(event, ev.TERMINAL_RUN):
                     assert isinstance(event, ev.RunCompleted), event
                     waiting.discard(event.run)
@@ -183,8 +184,9 @@ class Told:
         for item, event in zip(stored, self.events, strict=True):
             folds.setdefault(event.run, RunFold()).add(event, item.seq)
             self.offers.update((event.run, step, attempt) for step, attempt in begun_by(event))
-            if isinstance(event, ev.StepCompleted | ev.StepFailed):
-                self.reports[event.run, event.step, event.attempt] += 1
+            for report in ev.single(event):
+                if isinstance(report, ev.StepCompleted | ev.StepFailed):
+                    self.reports[report.run, report.step, report.attempt] += 1
         self.states: dict[str, RunState] = {}
         for run, fold in folds.items():
             state = fold.finish()

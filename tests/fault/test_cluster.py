@@ -189,8 +189,9 @@ async def check_log(event_log: EventLog, runs: set[str], effects: Path) -> Count
                 assert "unknown" in event.error.type, event
         for step, attempt in begun_by(event):
             offers[event.run, step, attempt] += 1
-        if isinstance(event, ev.StepCompleted | ev.StepFailed):
-            reports[event.run, event.step, event.attempt] += 1
+        for report in ev.single(event):
+            if isinstance(report, ev.StepCompleted | ev.StepFailed):
+                reports[report.run, report.step, report.attempt] += 1
     assert set(folds) == runs, "every run that was submitted, and no other"
     assert set(ends) == runs, f"{len(runs - set(ends))} runs have no end"
     assert max(ends.values()) == 1, "one end a run"

@@ -109,8 +109,8 @@ async def _watched(client: AsyncClient, number: int) -> Run:
     submitted = await client.workflows.submit("chain", {"n": number}, tags={"number": str(number)})
     items = client.workflows.watch(submitted, patience=DRIVE_S_MAX, timeout=DRIVE_S_MAX)
     seen = [item async for item in items if isinstance(item, RunEvent)]
-    sequences = [event.sequence for event in seen]
-    assert sequences == sorted(set(sequences)), "an event came twice or out of order"
+    places = [(event.sequence, event.part) for event in seen]
+    assert places == sorted(set(places)), "an event came twice or out of order"
     kinds = Counter(event.type for event in seen)
     assert (seen[0].type, seen[-1].type) == ("run.submitted", "run.completed")
     assert kinds["step.completed"] == STEPS

@@ -25,7 +25,7 @@ from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.shards.leases import Holder
-from tests.support.attempts import begun_by
+from tests.support.attempts import begun_by, singly
 from tests.support.chaos import ServiceProcess
 from tests.support.links import Links
 from tests.support.waiting import PATIENCE_S, until
@@ -126,7 +126,8 @@ class Fleet:
         await until(all_ended, timeout_s, "the runs do not end")
         found = [(ev.decode(s.data), s.seq) for s in await self.log.read(subjects.ALL_EVENTS)]
         offers = Counter((e.run, *attempt) for e, _ in found for attempt in begun_by(e))
-        reports = Counter((e.run, e.step, e.attempt) for e, _ in found if isinstance(e, ev.StepCompleted))
+        done = [e for e in singly(e for e, _ in found) if isinstance(e, ev.StepCompleted)]
+        reports = Counter((e.run, e.step, e.attempt) for e in done)
         ends = Counter(e.run for e, _ in found if isinstance(e, ev.TERMINAL_RUN))
         assert set(ends) == set(runs)
         for counted, total in ((ends, len(runs)), (offers, len(runs) * STEPS), (reports, len(runs) * STEPS)):

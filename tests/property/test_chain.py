@@ -20,6 +20,7 @@ from tests.support.definitions import edges, function, in_order, workflow
 from tests.support.events import base
 from tests.support.run_driver import RunDriver
 from tests.support.state_hash import state_hash
+from tests.support.transitions import impossible_events
 
 OWN: dict[str, Any] = base(ts=1_000)
 
@@ -211,6 +212,76 @@ def test_the_log_tells_at_which_step_a_task_is(count: int, data: st.DataObject) 
         ])
     )  # fmt: skip
     assert worker.position(task, [*later, over]) is None
+
+
+def _written_together(reports: list[Any], data: st.DataObject) -> list[Any]:
+    """The reports in the order in which they were done, some of them in one event."""
+    cuts = [0, *(at for at in range(1, len(reports)) if data.draw(st.booleans())), len(reports)]
+    return [worker.together(reports[a:b]) for a, b in itertools.pairwise(cuts) if a < b]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 8), st.data())
+def test_a_task_is_where_it_is_however_its_steps_were_reported(count: int, data: st.DataObject) -> None:
+    names = [f"s{index}" for index in range(count)]
+    steps = tuple(NextStep(name, "function", {}) for name in names[1:])
+    task = ev.StepScheduled(**OWN, step="s0", attempt=1, lane="d", kind="function", config={}, then=steps)
+    singly: list[ev.Event] = _later(names, data.draw(st.integers(0, count - 1)))
+    if data.draw(st.booleans()):  # the step that it is at was reported, too
+        singly.append(ev.StepCompleted(**OWN, step=names[len(singly)], attempt=1, worker="w"))
+    together = _written_together(singly, data)
+    assert [report for event in together for report in event.reports()] == singly
+    assert worker.position(task, together) == worker.position(task, singly)
+    closed = ev.StepCancelled(**OWN, step=data.draw(st.sampled_from(names)), attempt=1)
+    assert worker.position(task, [*together, closed]) == worker.position(task, [*singly, closed])
+
+
+_outputs = st.one_of(st.none(), st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 7), st.integers(1, 2), st.data())
+def test_reports_give_the_same_state_together_or_one_by_one(count: int, attempt: int, data: st.DataObject) -> None:
+    """In the fold and in the scheduler's memory, at any split; of a step that was closed before they give nothing."""
+    nodes = [function(f"s{n}", policy={"retry": {"max_attempts": 2, "initial_ms": 0}}) for n in range(count)]
+    done = data.draw(st.integers(1, count))
+    reports: list[Any] = []
+    for n in range(done):
+        goes_on = n + 1 < done or (n + 1 < count and data.draw(st.booleans()))
+        begun = BegunStep(f"s{n + 1}", "function") if goes_on else None
+        reports.append(
+            ev.StepCompleted(
+                **OWN, step=f"s{n}", attempt=1 if n else attempt, output=Payload(data.draw(_outputs)), worker="w",
+                started_at=1_000 + n, duration_ms=n / 2, redactions={"IBAN_CODE": n} if n % 2 else {}, begun=begun,
+            )
+        )  # fmt: skip
+    closed = data.draw(st.booleans())
+    runs = []
+    for events in (reports, _written_together(reports, data)):
+        run = ChainRun(in_order(*nodes))
+        run.task()
+        if attempt == 2:
+            run.asks(ev.StepFailed(**OWN, step="s0", attempt=1, error=ev.StepError("E", "again")))
+            run.task()
+        if closed:
+            run.asks(ev.RunCancelRequested(**OWN))
+            run.decide()
+        for event in events:
+            run.asks(event)
+        runs.append(run)
+    singly, together = runs
+    assert _apart(singly) == _apart(together)
+    one, other = [[msgspec.structs.replace(d, seen=0) for d in run.decide().made] for run in runs]
+    assert one == other
+    assert impossible_events(together.log) == []
+    together.check_log()
+
+
+def _apart(run: ChainRun) -> tuple[Any, ...]:
+    """The state but for sequences, and what the scheduler keeps about it."""
+    state = msgspec.structs.replace(run.state, facts_seq=0, out_seq=0)
+    its = run.run
+    return state_hash(state), list(its.dirty), list(its.in_flight), list(its.external_waits), list(its.decided)
 
 
 @pytest.mark.parametrize("kind", [ev.StepCancelled, ev.StepTimedOut, ev.StepOutcomeUnknown])

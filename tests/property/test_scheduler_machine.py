@@ -86,17 +86,26 @@ class ChainedRun(RandomRun):
     def report(self, task: ev.StepScheduled) -> ev.Event:
         """Returns the report with the step that its worker goes on with."""
         progress = self.progress[task.step, task.attempt]
-        report = self.result(task)
         assert self.position(progress) in {None, task.step}, "whoever gets the task goes on where it is"
-        if not isinstance(report, ev.StepCompleted) or self.random.random() < 0.2:
-            return report
-        outputs = {**progress.outputs, task.step: report.output.value}
-        following = worker.following(task, outputs)
-        if following is None or progress.seq != max(seq for seq, e in self.log if isinstance(e, ev.Decision)):
-            return report
-        self.tasks.append(following)
-        self.progress[following.step, 1] = progress._replace(outputs=outputs)
-        return msgspec.structs.replace(report, begun=ev.BegunStep(following.step, following.kind))
+        decided = progress.seq != max(seq for seq, e in self.log if isinstance(e, ev.Decision))
+        kept: list[ev.StepCompleted] = []  # reports that are written together, with the last one
+        while True:
+            report = self.result(task)
+            if not isinstance(report, ev.StepCompleted):
+                if not kept:
+                    return report
+                break  # what was done is written first; how the step ends is drawn again
+            outputs = {**progress.outputs, task.step: report.output.value}
+            following = None if decided or self.random.random() < 0.2 else worker.following(task, outputs)
+            if following is None:
+                return worker.together([*kept, report])
+            kept.append(msgspec.structs.replace(report, begun=ev.BegunStep(following.step, following.kind)))
+            task, progress = following, progress._replace(outputs=outputs)
+            if self.random.random() < 0.5:
+                break
+        self.tasks.append(task)
+        self.progress[task.step, 1] = progress
+        return worker.together(kept)
 
     def position(self, progress: Progress) -> str | None:
         found = worker.position(progress.task, (event for seq, event in self.log if seq > progress.seq))

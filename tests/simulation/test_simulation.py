@@ -81,14 +81,14 @@ def test_a_failing_seed_comes_with_the_line_that_plays_it_again() -> None:
         "--jobs",
         "2",
         "--start",
-        "22",
+        "30",
         "--seeds",
         "2",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
-    assert "reproduce: .venv/bin/python tests/simulation/run.py --seed 22 --mutation no_fence" in lines
+    assert "reproduce: .venv/bin/python tests/simulation/run.py --seed 30 --mutation no_fence" in lines
     assert lines[-1].startswith("2 seeds, ")
 
 
@@ -154,6 +154,10 @@ SOON = {
     "chain_over_a_breakpoint": 12,
     "new_breakpoint_without_decision": 12,
     "stopped_goes_on": 12,
+    "early_steps_lost": 1,
+    "early_steps_unnoticed": 39,
+    "all_written_when_refused": 1,
+    "refusal_unheeded": 114,
 }
 
 

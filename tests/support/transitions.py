@@ -16,9 +16,16 @@ def impossible_events(log: Iterable[tuple[int, ev.Event]]) -> list[str]:
 
     class Watched(RunFold):
         def _apply(self, seq: int, event: ev.Event) -> None:
+            *before, newest = ev.single(event)
+            for report in before:
+                self._apply_single(seq, 0, report)
+            self._apply_single(seq, seq, newest)
+
+        def _apply_single(self, seq: int, counted: int, event: ev.Event) -> None:
+            """`counted`: the sequence with which it is folded; 0 for a report that comes with later ones."""
             if self.state is not None:
                 found.extend(f"{seq}: {what}" for what in _misfits(self.state, event))
-            super()._apply(seq, event)
+            super()._apply(counted, event)
 
     fold = Watched()
     for seq, event in log:

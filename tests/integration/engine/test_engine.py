@@ -15,6 +15,7 @@ from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.attempts import singly
 from tests.support.engine import loaded
 from tests.support.waiting import until
 
@@ -36,7 +37,7 @@ async def test_a_chain_passes_values_on(engine: Any) -> None:
     state = await engine.finished(await engine.submit(text, {"x": 5}))
     assert state.status is RunStatus.COMPLETED
     assert state.output.value == {"sum": 16, "x": 5}
-    events = [event for _, event in await engine.events(subjects.key_of("test", state.run))]
+    events = singly(event for _, event in await engine.events(subjects.key_of("test", state.run)))
     kinds = [ev.event_type(event) for event in events]
     # the worker goes on with the second step by itself
     assert kinds == ["run.submitted", "run.started", "step.scheduled", *["step.completed"] * 2, "run.completed"]

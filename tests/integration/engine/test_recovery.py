@@ -85,7 +85,7 @@ async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats
     """Runs whose steps form a chain: three decisions each, whatever they report (ADR 0009)."""
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(working(nats_url))
+        worker = await stack.enter_async_context(working(nats_url, reports_together=False))
         engine = EngineUnderTest(worker.nc, worker.log)
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         async with running("scheduler", settings, scheduler_app):

@@ -30,6 +30,7 @@ from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.snapshots import Snapshot
+from tests.support.attempts import begun_by, singly
 from tests.support.state_hash import state_hash
 from tests.support.transitions import impossible_events
 
@@ -222,8 +223,7 @@ class _Checked:
         return limits
 
     def _once(self) -> None:
-        begun = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepScheduled))
-        begun.update((e.begun.step, 1) for _, e in self.events if isinstance(e, ev.StepCompleted) and e.begun)
+        begun = Counter(attempt for _, e in self.events for attempt in begun_by(e))
         offered = set(begun)
         begun.update((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepWaiting))
         queued = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued) and e.lane)
@@ -249,7 +249,8 @@ class _Checked:
         for timer, count in timers.items():
             if count > 1:
                 self.fail(f"the timer {timer} was set {count} times")
-        ends = Counter((e.step, e.attempt) for _, e in self.events if isinstance(e, ev.StepCompleted | ev.StepFailed))
+        reports = singly(e for _, e in self.events)
+        ends = Counter((e.step, e.attempt) for e in reports if isinstance(e, ev.StepCompleted | ev.StepFailed))
         for (step, attempt), count in ends.items():
             if count > 1:  # message ids are remembered for longer than a seed lasts
                 self.fail(f"{step} attempt {attempt} was reported {count} times")
@@ -271,14 +272,13 @@ class _Checked:
         for message, event in self.events:
             if isinstance(event, ev.Decision):
                 chain = (event.step, *(n.step for n in event.then)) if isinstance(event, ev.StepScheduled) else ()
-            elif isinstance(event, ev.StepCompleted) and event.begun is not None:
-                if (event.step, event.begun.step) not in itertools.pairwise(chain):
-                    self.fail(f"a worker began {event.begun.step} after {event.step}, and the newest offer is {chain}")
-                self.world.in_chains += 1
+            elif isinstance(event, ev.StepCompleted):
+                self._goes_on(event, chain)
             if isinstance(event, ev.TimerFired):
                 over.add(event.timer)
             elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepOutcomeUnknown):
-                over.update({f"timeout:{event.step}:{event.attempt}", f"heartbeat:{event.step}:{event.attempt}"})
+                for step, attempt in [(e.step, e.attempt) for e in singly([event])]:  # type: ignore[attr-defined]
+                    over.update({f"timeout:{step}:{attempt}", f"heartbeat:{step}:{attempt}"})
             elif isinstance(event, ev.TimerSet):
                 over.discard(event.timer)
             run.add(event, message.seq)
@@ -288,6 +288,15 @@ class _Checked:
         for (step, attempt), count in run.effective.items():
             if count > 1:
                 self.fail(f"{count} ends of {step} attempt {attempt} took effect")
+
+    def _goes_on(self, event: ev.StepCompleted, chain: tuple[str, ...]) -> None:
+        """A worker goes on with the steps that the newest decision names, one by one."""
+        self.world.quick.count += bool(event.before)
+        for report in event.reports():
+            if report.begun is not None:
+                if (report.step, report.begun.step) not in itertools.pairwise(chain):
+                    self.fail(f"a worker began {report.begun.step} after {report.step}, the newest offer is {chain}")
+                self.world.in_chains += 1
 
     def _timers(
         self, timers: dict[str, float], over: set[str], state: RunState | None, message: Message | None

@@ -15,6 +15,7 @@ from afsim import (
     mutations_pauses,
     mutations_run_lanes,
     mutations_semantics,
+    mutations_together,
 )
 from afsim.client import Client
 from afsim.shell import patched
@@ -231,7 +232,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         skip_unordered, heartbeats_unheeded, holes_unheeded,
         *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
         *mutations_run_lanes.ALL, *mutations_items.ALL, *mutations_locks.ALL, *mutations_pauses.ALL,
-        *mutations_breakpoints.ALL,
+        *mutations_breakpoints.ALL, *mutations_together.ALL,
     )
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from agentflow_scheduler.runs import chain
 from agentflow_worker import machine
 from agentflow_worker.machine import Position
 from agentflow_worker.tasks import reports
+from agentflow_worker.tasks.kept_reports import Written
 
 Change = tuple[Any, Any, Any]
 
@@ -20,8 +21,8 @@ def chain_without_fence() -> list[Change]:
     """The report that begins the next step is written whatever the scheduler has decided."""
     real = reports.Reporter.send
 
-    async def send(self: Any, attempt: Any, event: Any, what: str, fence: Any = None) -> Ack:
-        return await real(self, attempt, event, what)
+    async def send(self: Any, chain: Any, event: Any, what: str, fence: Any = None) -> Ack:
+        return await real(self, chain, event, what)
 
     return [(reports.Reporter, "send", send)]
 
@@ -50,13 +51,13 @@ def chain_from_its_head() -> list[Change]:
 
 def chain_duplicate_believed() -> list[Change]:
     """A report that another had written counts as this worker's own."""
-    real = reports.Reporter.hand_on
+    real = reports.Reporter.write
 
-    async def hand_on(self: Any, *args: Any) -> Ack | None:
-        ack = await real(self, *args)
-        return ack and Ack(ack.stream, ack.seq)
+    async def write(self: Any, *args: Any) -> Written:
+        written = await real(self, *args)
+        return Written(Ack(written.ack.stream, written.ack.seq), written.whole) if written.whole else written
 
-    return [(reports.Reporter, "hand_on", hand_on)]
+    return [(reports.Reporter, "write", write)]
 
 
 def chain_of_anything() -> list[Change]:

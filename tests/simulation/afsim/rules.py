@@ -8,6 +8,7 @@ from typing import Any
 
 from afsim import early, failing, finals, joins, locks, maps, run_lanes, timeouts
 from afsim.sends import Sends
+from afsim.together import state_of
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -31,6 +32,7 @@ from agentflow_common.runs.state import (
     undo_key,
     undoing_steps,
 )
+from tests.support.state_hash import state_hash
 
 DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED,
            StepStatus.OUTCOME_UNKNOWN}  # fmt: skip
@@ -78,6 +80,19 @@ class Rules(RunFold):
         self.sends = Sends(self)
 
     def _apply(self, seq: int, event: ev.Event) -> None:
+        """Folds reports that were written together one by one. The state must be the one that the event gives."""
+        *before, newest = ev.single(event)
+        if not before:
+            self._apply_single(seq, newest)
+            return
+        together = state_of(self.state, event, seq)
+        for report in before:
+            self._apply_single(0, report)
+        self._apply_single(seq, newest)
+        if state_hash(self.state) != together:
+            self.fail(f"{ev.step_of(newest)} and the steps before it have another state than reported one by one")
+
+    def _apply_single(self, seq: int, event: ev.Event) -> None:
         state = self.state
         if state is None:
             super()._apply(seq, event)

@@ -24,6 +24,7 @@ import agentflow_scheduler.shards.leases
 import agentflow_worker.app
 import agentflow_worker.tasks.attempt
 import agentflow_worker.tasks.executor
+import agentflow_worker.tasks.kept_reports
 import agentflow_worker.tasks.step_calls
 import agentflow_worker.tasks.task_chain
 import agentflow_worker.tasks.task_positions
@@ -175,6 +176,8 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_worker.app, "time", time),
         (agentflow_worker.tasks.executor, "time", time),
         (agentflow_worker.tasks.attempt, "time", time),
+        (agentflow_worker.tasks.kept_reports, "QUICK_MS", world.quick.quick_ms),
+        (agentflow_worker.tasks.kept_reports, "KEPT_S_MAX", world.quick.kept_s),
         (agentflow_worker.tasks.task_chain, "time", time),
         (agentflow_worker.tasks.task_chain, "CHAIN_S_MAX", 3.0),
         (agentflow_worker.tasks.task_chain, "OLD_S", 1.0),

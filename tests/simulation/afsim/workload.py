@@ -94,13 +94,14 @@ class Effects:
     """How often the body of each attempt began. How an attempt ends depends on the seed and its name alone, how long it
     takes on the call, too; its output tells which call gave it, and what it was given (rules.py compares)."""
 
-    def __init__(self, seed: int, costs: bool) -> None:
+    def __init__(self, seed: int, costs: bool, quick: bool) -> None:
         self.seed = seed
+        self.quick = quick
         self.costs = costs
         self.began: Counter[tuple[str, str, int]] = Counter()
         self.tools: Counter[tuple[str, str, int]] = Counter()
 
-    async def act(self, context: StepContext, is_tool: bool, inputs: dict[str, Any]) -> Any:
+    async def act(self, context: StepContext, is_tool: bool, inputs: dict[str, Any], *, quick: bool = False) -> Any:
         name = (context.run, context.step, context.attempt)
         self.began[name] += 1
         call = int(ids.fraction(*name, self.began[name]) * 1e5)
@@ -116,12 +117,14 @@ class Effects:
 
         length = ids.fraction(str(self.seed), *name, "length", self.began[name])
         left_s = 0 if length < 0.4 else 0.02 if length < 0.7 else 0.5 if length < 0.9 else 6.0
+        if quick:
+            left_s = 0 if length < 0.4 else 0.003 if length < 0.7 else 0.02 if length < 0.93 else 0.7
         while self.costs and left_s > 1 and chance("silent") < 0.6:
             context.heartbeat(0.5)
             await asyncio.sleep(0.9)
             left_s -= 0.9
         await asyncio.sleep(left_s)
-        end = chance("end")
+        end = chance("end") * (4 if quick else 1)
         if end < 0.15:
             raise RetryableError("planned")
         if end < 0.2:
@@ -144,6 +147,10 @@ class Effects:
         async def f(context: StepContext, **inputs: Any) -> Any:
             return await self.act(context, False, inputs)
 
+        @function("q")
+        async def q(context: StepContext, **inputs: Any) -> Any:
+            return await self.act(context, False, inputs, quick=True)
+
         @tool("t")
         async def t(context: StepContext, **inputs: Any) -> Any:
             return await self.act(context, True, inputs)
@@ -158,4 +165,6 @@ class Effects:
         registry.add(f)
         registry.add(undo)
         registry.add(t)
+        if self.quick:  # workers publish what they offer, which gives a seed another story
+            registry.add(q)
         return registry

@@ -23,6 +23,7 @@ from afsim.mistakes import twisted
 from afsim.people import People
 from afsim.server import Server
 from afsim.shell import SimClock, scheduler_settings, small_engine, worker_settings
+from afsim.together import Quick
 from afsim.workload import Effects
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -55,7 +56,8 @@ class World:
         self.server.listeners = []  # type: ignore[attr-defined]
         self.server.on_get = self._on_get  # type: ignore[attr-defined]
         self.network = Network(random.Random(seed ^ 0xCAFE))
-        self.effects = Effects(seed, costs=not self.plain)
+        self.quick = Quick(seed)
+        self.effects = Effects(seed, costs=not self.plain, quick=self.quick.on)
         self.processes: dict[str, Process] = {}
         self.clients: dict[str, Client] = {}
         self.engines: dict[str, Any] = {}
@@ -127,6 +129,7 @@ class World:
     async def _worker(self, process: Process, client: Client) -> None:
         settings = worker_settings().model_copy()
         settings.worker_id = process.name
+        settings.reports_together = self.quick.on
         settings.concurrency = CONCURRENCY
         settings.durability = "fsync" if self.seed % 3 == 0 else "default"
         settings.ack_wait_s = 4.0
@@ -259,6 +262,7 @@ class World:
         submit = self._submit_plain if self.plain else self._submit_rich
         for index in range(self.rng.randint(1, 6)):
             self.loop.call_later(self.rng.random() * 15, submit, index, context=self.outside)
+        self.quick.submit(self)
         if not self.plain:
             self.people.operate()
         end = self.loop.time() + FAULTS_S

@@ -101,6 +101,14 @@ async def flaky(context: StepContext, x: Any = None) -> int:
     return context.attempt
 
 
+@function(name="r.beat")
+async def beat(context: StepContext, x: Any = None) -> Any:
+    """Says where it is, and may have to wait then."""
+    context.heartbeat(0.5)
+    await _call(context, x)
+    return x
+
+
 @function(name="r.broken")
 async def broken() -> None:
     raise TerminalError("broken", kind="broken")

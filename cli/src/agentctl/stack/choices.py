@@ -59,6 +59,7 @@ SETTINGS: Final = frozenset(
         "WORKER_CONCURRENCY",
         "WORKER_ID",
         "WORKER_LANES",
+        "WORKER_REPORTS_TOGETHER",
         "WORKER_THREADS_MAX",
     }
 )

@@ -4,7 +4,8 @@ exception is reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -41,7 +42,7 @@ def position(task: ev.StepScheduled, later: Iterable[ev.Event]) -> Position | No
     step, attempt, by = task.step, task.attempt, ""
     given: dict[str, Payload] = {}
     reported: set[tuple[str, int]] = set()
-    for event in later:
+    for event in itertools.chain.from_iterable(map(ev.single, later)):
         if isinstance(event, ev.TERMINAL_RUN):
             return None
         if not isinstance(event, _SETTLING):
@@ -91,6 +92,31 @@ def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepSche
         priority=task.priority,
         then=task.then[1:],
     )
+
+
+def together(reports: Sequence[ev.StepCompleted]) -> ev.StepCompleted:
+    """Returns one event for the reports of steps that were done one by one, oldest first.
+
+    Each of them but the newest names the next one as begun.
+    """
+    newest = reports[-1]
+    if len(reports) == 1:
+        return newest
+    before = tuple(
+        ev.DoneStep(
+            report.step,
+            report.begun,
+            report.ts,
+            report.attempt,
+            report.output,
+            report.started_at,
+            report.duration_ms,
+            report.redactions,
+        )
+        for report in reports[:-1]
+        if report.begun is not None
+    )
+    return msgspec.structs.replace(newest, before=before)
 
 
 def plain(value: Any) -> Any:

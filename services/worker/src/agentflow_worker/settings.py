@@ -59,6 +59,9 @@ class WorkerSettings(Settings):
     pools: Names = Field(("default",), validation_alias=_env("WORKER_LANES", "lanes"))
     """the worker pools whose steps it runs, separated by commas"""
 
+    reports_together: bool = Field(True, validation_alias=_env("WORKER_REPORTS_TOGETHER", "reports_together"))
+    """quick steps of a chain are reported in one event (ADR 0013); off while services of a version before 0.2 run"""
+
     load: Names = Field((), validation_alias=_env("WORKER_LOAD", "load"))
     """modules or .py files with your tools and functions, separated by commas"""
 

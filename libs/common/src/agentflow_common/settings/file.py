@@ -162,6 +162,7 @@ KNOWN: Final = frozenset(
         "WORKER_ID",
         "WORKER_LANES",
         "WORKER_LOAD",
+        "WORKER_REPORTS_TOGETHER",
         "WORKER_THREADS_MAX",
     ]
 )

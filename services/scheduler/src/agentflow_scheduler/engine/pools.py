@@ -33,14 +33,14 @@ class Pools:
         self._budgets.pop(key, None)
 
     def on_folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
-        """Counts after a fact. Its attempt may be over, and the worker may have begun the next step."""
-        name = ev.step_of(event)
-        if name:
-            step = run.state.steps.get(name)
+        """Counts after a fact. Its attempts may be over, and the worker may have begun the next step."""
+        for report in ev.single(event):
+            name = ev.step_of(report)
+            step = run.state.steps.get(name) if name else None
             if step is not None and step.status not in ACTIVE:
                 self._window.closed(key, name)
-                if isinstance(event, ev.StepCompleted) and event.begun is not None:
-                    self._begun(key, run, event.begun.step)
+                if isinstance(report, ev.StepCompleted) and report.begun is not None:
+                    self._begun(key, run, report.begun.step)
 
     def _begun(self, key: EntityKey, run: Run, name: str) -> None:
         node, step = run.node(name), run.state.steps.get(name)

@@ -113,8 +113,10 @@ class Run(msgspec.Struct, eq=False):
         evolve(self.state, event, seq)
         key = ev.step_of(event)
         if key:
-            self.dirty[key] = None
-            self.changed(key)
+            before = event.before if isinstance(event, ev.StepCompleted) else ()
+            for name in (*(done.step for done in before), key):
+                self.dirty[name] = None
+                self.changed(name)
             if isinstance(event, ev.StepCompleted) and event.begun is not None:
                 self.changed(event.begun.step)
         elif isinstance(event, ev.SignalReceived):

@@ -12,6 +12,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.subjects import EntityKey
 from agentflow_worker.context import StepContext
 from agentflow_worker.tasks.heartbeat import Heartbeat
+from agentflow_worker.tasks.kept_reports import KeptReports
 from agentflow_worker.tasks.task_chain import TaskChain
 
 
@@ -25,9 +26,9 @@ class Attempt:
     chain: TaskChain
     task: ev.StepScheduled
     context: StepContext
+    kept: KeptReports  # of the steps before it in the task
     key: EntityKey = field(init=False)
     delivery: Delivery = field(init=False)
-    name: tuple[str, str, int] = field(init=False)
     started: float = field(init=False)
     heartbeat: Heartbeat | None = None  # from the first beat on
     work: asyncio.Task[None] | None = None  # the task in which the callable runs, while it runs
@@ -41,7 +42,6 @@ class Attempt:
     def __post_init__(self) -> None:
         self.key = self.chain.key
         self.delivery = self.chain.delivery
-        self.name = (self.task.run, self.task.step, self.task.attempt)
         self.started = time.time()
 
     def concerns(self, step: str, attempt: int) -> bool:

@@ -8,10 +8,12 @@ acknowledged without running.
 
 A task may name steps that follow (ADR 0009). The report of one step begins the next, so the log
 says at any moment which step the task is at. A worker that is given the task again goes on there.
+The log is a few milliseconds behind where steps are quick (ADR 0013): these run again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import math
@@ -36,6 +38,7 @@ from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.attempt import Attempt
 from agentflow_worker.tasks.heartbeat import Heartbeat
 from agentflow_worker.tasks.in_hand import AttemptsInHand
+from agentflow_worker.tasks.kept_reports import KeptReports, Written
 from agentflow_worker.tasks.reports import Reporter
 from agentflow_worker.tasks.results import ResultPacker, TaskResult
 from agentflow_worker.tasks.step_calls import StepCalls
@@ -67,7 +70,7 @@ class Executor:
         self._calls = StepCalls(event_log.nc, settings, registry, llm, blobs)
         self._packer = ResultPacker(event_log.nc, blobs)
         self.positions = TaskPositions(event_log, blobs, clock, settings.worker_id)
-        self.in_hand = AttemptsInHand(self._reports.report_started)
+        self.in_hand = AttemptsInHand(self._announce)
         self._is_paused = is_paused  # True for a task whose pool or workflow operators have paused
         self._deliveries: set[int] = set()  # in hand, by their sequences
 
@@ -100,28 +103,48 @@ class Executor:
         """Runs the step that the task is at, and the steps that follow in it."""
         task = await self.positions.first(chain)
         before: Attempt | None = None
-        while task is not None:
-            context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
-            attempt = Attempt(chain, task, context)
-            if before is not None and before.context.cancelled.is_set():  # while its report was on its way
-                attempt.stop(before.forced)
-            before = attempt
-            self.in_hand.add(attempt)
-            context.on_heartbeat = functools.partial(self._beat, attempt)
-            try:
-                task = await self._run(attempt) if await self._may_begin(attempt) else None
-            finally:
-                if attempt.heartbeat is not None:
-                    attempt.heartbeat.abandon()
-                self.in_hand.remove(attempt)
-                # else the two refer to each other, and the garbage collector has to free each step (7 % of its time)
-                context.on_heartbeat = no_heartbeat
+        kept = KeptReports(chain, self._reports.write, self.in_hand.leave)
+        try:
+            while task is not None:
+                context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
+                attempt = Attempt(chain, task, context, kept)
+                if before is not None and before.context.cancelled.is_set():  # while its report was on its way
+                    attempt.stop(before.forced)
+                before = attempt
+                task = await self._run_step(attempt)
+        except asyncio.CancelledError:  # the worker stops
+            await kept.save()
+            raise
+        finally:
+            kept.close()
+
+    async def _run_step(self, attempt: Attempt) -> ev.StepScheduled | None:
+        """Runs one step of a task. Returns the next step of the task, if it has begun."""
+        context = attempt.context
+        self.in_hand.add(attempt)
+        context.on_heartbeat = functools.partial(self._beat, attempt)
+        try:
+            return await self._run(attempt) if await self._may_begin(attempt) else None
+        finally:
+            if attempt.heartbeat is not None:
+                attempt.heartbeat.abandon()
+            self.in_hand.remove(attempt)
+            # else the two refer to each other, and the garbage collector has to free each step (7 % of its time)
+            context.on_heartbeat = no_heartbeat
+
+    async def _announce(self, attempt: Attempt) -> None:
+        if await attempt.kept.has_begun():
+            await self._reports.report_started(attempt)
+
+    async def _progress(self, attempt: Attempt, progress: float, detail: str) -> None:
+        if await attempt.kept.has_begun():
+            await self._reports.report_progress(attempt, progress, detail)
 
     def _beat(self, attempt: Attempt, progress: float | None, detail: str) -> None:
         if attempt not in self.in_hand:
             return  # from a thread that was left behind
         if attempt.heartbeat is None:
-            send = functools.partial(self._reports.report_progress, attempt)
+            send = functools.partial(self._progress, attempt)
             attempt.heartbeat = Heartbeat(send, attempt.task.heartbeat_ms)
         attempt.heartbeat.beat(progress, detail)
 
@@ -151,33 +174,53 @@ class Executor:
             attempt.announce_at = math.inf
             if attempt.heartbeat is not None:
                 await attempt.heartbeat.close()
-            if attempt.forced and result.llm is None:
-                return None  # the scheduler has closed this attempt; a late report matters only for money
+            # the scheduler has closed this attempt; a late report matters only for money
+            closed = attempt.forced and result.llm is None
             if attempt.context.cancelled.is_set() and result.error is not None:
                 result.error = TerminalError("the step was stopped", kind="cancelled")
-            if result.error is None:
+            if result.error is None and not closed:
                 await self._packer.pack(attempt, result)
-            return await self._report(attempt, result, duration_ms)
+            if result.error is not None and not closed:
+                attempt.kept.flush()  # the log has to know of the begin of a step before its failure
+            early = await attempt.kept.early()
+            if early is not None:
+                current = await self._current(attempt.chain, early, task)
+                if current is None or current.step != task.step:
+                    return current
+            return None if closed else await self._report(attempt, result, duration_ms)
 
     async def _report(self, attempt: Attempt, result: TaskResult, duration_ms: float) -> ev.StepScheduled | None:
-        """Writes how the step ended. Returns the step that follows in the task, if it has begun."""
+        """Writes how the step ended, or keeps its report. Returns the step that follows in the task, if it begins."""
         chain = attempt.chain
-        following = None
         if result.error is not None:
             failed = await self._failed(attempt, result.error, result.llm, duration_ms)
-            ack = await self._reports.send(attempt, failed, "end")
-        else:
-            chain.keep(attempt.task.step, result.output)
-            assert result.payload is not None  # noqa: S101  (packed)
-            completed = self._reports.completed(attempt, result.payload, result.redactions, result.llm, duration_ms)
-            following = self._following(attempt)
-            begun = following and await self._reports.hand_on(attempt, completed, following)
-            if begun is None:
-                following = None
-            ack = begun or await self._reports.send(attempt, completed, "end")
-        if chain.task.then and (ack.duplicate or chain.is_old):
+            written = Written(await self._reports.send(chain, failed, "end"), whole=True)
+            return await self._current(chain, written, None)
+        chain.keep(attempt.task.step, result.output)
+        assert result.payload is not None  # noqa: S101  (packed)
+        following = self._following(attempt)
+        completed = self._reports.completed(
+            attempt, result.payload, result.redactions, result.llm, duration_ms, following
+        )
+        if following is not None and self._may_keep(chain) and attempt.kept.keep(completed):
+            return following
+        return await self._current(chain, await attempt.kept.write(completed), following)
+
+    async def _current(
+        self, chain: TaskChain, written: Written, following: ev.StepScheduled | None
+    ) -> ev.StepScheduled | None:
+        """Returns the step that the task is at once reports were written: this one, or what the log says."""
+        if chain.task.then and (written.ack.duplicate or chain.is_old):
             return await self.positions.current(chain, own=True)
-        return following
+        return following if written.whole else None
+
+    def _may_keep(self, chain: TaskChain) -> bool:
+        """True if reports may be written together.
+
+        Whoever has a task again writes each report by itself: if a step ends its workers, the log
+        has to say which.
+        """
+        return self._settings.reports_together and chain.delivery.delivered == 1
 
     async def _failed(
         self, attempt: Attempt, error: BaseException, usage: ev.LlmUsage | None, duration_ms: float

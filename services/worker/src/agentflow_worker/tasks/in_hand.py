@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from agentflow_worker.tasks.attempt import Attempt
+from agentflow_worker.tasks.task_chain import TaskChain
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +21,15 @@ SWEEP_S: Final = 0.05  # how late a step may be announced or interrupted: one ti
 
 
 class AttemptsInHand:
-    """The attempts of one worker, by run, step and attempt."""
+    """The attempts of one worker.
+
+    The same attempt can be in hand twice for a moment: a step that a worker began in memory, and that the scheduler
+    has offered since, because the log has refused its begin.
+    """
 
     def __init__(self, announce: Callable[[Attempt], Awaitable[None]]) -> None:
         self._announce = announce
-        self._attempts: dict[tuple[str, str, int], Attempt] = {}
+        self._attempts: dict[Attempt, None] = {}
         self._announcing: dict[Attempt, asyncio.Task[None]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -32,16 +37,16 @@ class AttemptsInHand:
         return len(self._attempts)
 
     def __iter__(self) -> Iterator[Attempt]:
-        return iter(list(self._attempts.values()))
+        return iter(list(self._attempts))
 
     def __contains__(self, attempt: Attempt) -> bool:
-        return self._attempts.get(attempt.name) is attempt
+        return attempt in self._attempts
 
     def add(self, attempt: Attempt) -> None:
-        self._attempts[attempt.name] = attempt
+        self._attempts[attempt] = None
 
     def remove(self, attempt: Attempt) -> None:
-        del self._attempts[attempt.name]
+        del self._attempts[attempt]
 
     def watch(self, attempt: Attempt) -> None:
         """Announces the attempt if it takes longer. From now on its `late_at` is heeded too."""
@@ -52,7 +57,7 @@ class AttemptsInHand:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for attempt in self._attempts.values():
+        for attempt in self._attempts:
             if attempt.announce_at <= now and attempt not in self._announcing:
                 self._announcing[attempt] = loop.create_task(self._try_to_announce(attempt))
             if attempt.late_at <= now:
@@ -70,6 +75,12 @@ class AttemptsInHand:
                 attempt.announce_at = asyncio.get_running_loop().time() + AGAIN_S
         finally:
             del self._announcing[attempt]
+
+    def leave(self, chain: TaskChain) -> None:
+        """Stops the step that a task is at: it was begun in memory, and the log has refused that."""
+        for one in self:
+            if one.chain is chain:
+                one.stop(forced=True)
 
     def cancel(self, run: str, step: str = "", attempt: int = 0, *, forced: bool = True) -> int:
         """Stops the attempts of a run, of one step or of one attempt, and returns how many.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,6 +19,8 @@ from agentflow_worker import machine
 from agentflow_worker.models.llm_step import LlmStepError
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.attempt import Attempt
+from agentflow_worker.tasks.kept_reports import Written
+from agentflow_worker.tasks.task_chain import TaskChain
 
 PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
 PAUSE_S_MAX: Final = 5.0
@@ -63,8 +65,12 @@ class Reporter:
         redactions: dict[str, int],
         usage: ev.LlmUsage | None,
         duration_ms: float,
+        following: ev.StepScheduled | None,
     ) -> ev.StepCompleted:
-        """Returns the report of a step that succeeded. `event` would do, but takes four times as long."""
+        """Returns the report of a step that succeeded. `event` would do, but takes four times as long.
+
+        following: the step with which the worker goes on.
+        """
         task = attempt.task
         return ev.StepCompleted(
             org=task.org,
@@ -79,17 +85,19 @@ class Reporter:
             started_at=int(attempt.started * 1000),
             duration_ms=duration_ms,
             llm=usage,
+            begun=None if following is None else ev.BegunStep(following.step, following.kind),
         )
 
-    async def send(self, attempt: Attempt, event: ev.Event, what: str, fence: Fence | None = None) -> Ack:
+    async def send(self, chain: TaskChain, event: ev.AttemptFact, what: str, fence: Fence | None = None) -> Ack:
         """Writes the event once a task, however often it is repeated, and by which worker.
 
-        Its message id makes the log drop repetitions. Raises ConflictError if it has a fence and
-        the run has decided something since.
+        Its message id makes the log drop repetitions. It names the oldest step that the event
+        reports: another worker that has the task again reports that step first, too. Raises
+        ConflictError if it has a fence and the run has decided something since.
         """
-        task = attempt.task
-        msg_id = f"{task.run}.{attempt.delivery.seq}.{task.step}.{task.attempt}.{what}"
-        entry = Entry(subjects.run_in(attempt.key), ev.encode(event), msg_id=msg_id, fence=fence)
+        oldest = event.before[0] if isinstance(event, ev.StepCompleted) and event.before else event
+        msg_id = f"{event.run}.{chain.delivery.seq}.{oldest.step}.{oldest.attempt}.{what}"
+        entry = Entry(subjects.run_in(chain.key), ev.encode(event), msg_id=msg_id, fence=fence)
         try:
             if self._group is None:
                 return await self._log.append(entry)
@@ -99,18 +107,21 @@ class Reporter:
             pass
         return await patiently(lambda: self._log.append(entry))
 
-    async def hand_on(self, attempt: Attempt, event: ev.StepCompleted, following: ev.StepScheduled) -> Ack | None:
-        """Reports a step and begins the following one, in one event.
+    async def write(self, chain: TaskChain, reports: Sequence[ev.StepCompleted]) -> Written:
+        """Writes the reports of steps that were done one by one in a task, in one event.
 
-        Returns None if the scheduler has decided something since it offered the task: nothing is
-        written then.
+        If the scheduler has decided something since it offered the task, only the oldest report is
+        written, and it begins nothing. The later steps have not begun then.
         """
-        begun = msgspec.structs.replace(event, begun=ev.BegunStep(following.step, following.kind))
-        fence = Fence(attempt.delivery.seq, subjects.run_out_all(attempt.key))
+        event = machine.together(reports)
+        if not event.before and event.begun is None:
+            return Written(await self.send(chain, event, "end"), whole=True)
+        fence = Fence(chain.delivery.seq, subjects.run_out_all(chain.key))
         try:
-            return await self.send(attempt, begun, "end", fence)
+            return Written(await self.send(chain, event, "end", fence), whole=True)
         except ConflictError:
-            return None
+            alone = msgspec.structs.replace(reports[0], begun=None)
+            return Written(await self.send(chain, alone, "end"), whole=False)
 
     async def claim(self, attempt: Attempt) -> bool:
         """Takes the attempt's claim, which can be taken once.
@@ -125,17 +136,17 @@ class Reporter:
             taken = await self._log.last(subject)
             claim = ev.try_decode(taken.data) if taken else None
             owner = claim.worker if isinstance(claim, ev.ClaimTaken) else ""
-            await self.send(attempt, self.event(attempt, ev.StepOutcomeUnknown, claimed_by=owner), "unknown")
+            await self.send(attempt.chain, self.event(attempt, ev.StepOutcomeUnknown, claimed_by=owner), "unknown")
             return False
         return True
 
     async def report_lost(self, attempt: Attempt, text: str) -> None:
         """Reports that the attempt ends every worker that takes it."""
         error = ev.StepError("worker_lost", text, retryable=False)
-        await self.send(attempt, self.event(attempt, ev.StepFailed, error=error, effect=True), "end")
+        await self.send(attempt.chain, self.event(attempt, ev.StepFailed, error=error, effect=True), "end")
 
     async def report_started(self, attempt: Attempt) -> None:
-        await self.send(attempt, self.event(attempt, ev.StepStarted, ts=int(attempt.started * 1000)), "start")
+        await self.send(attempt.chain, self.event(attempt, ev.StepStarted, ts=int(attempt.started * 1000)), "start")
 
     async def report_progress(self, attempt: Attempt, progress: float, detail: str) -> None:
         """Writes a heartbeat, without a message id: one heartbeat too many does no harm."""
