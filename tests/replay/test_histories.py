@@ -48,6 +48,7 @@ def test_there_are_histories() -> None:
     assert {"lane", "schedule"} <= kinds
     events = [event for file in HISTORIES for _, event in load(file)[2]]
     assert any(isinstance(event, ev.StepCompleted) and event.begun for event in events)
+    assert any(isinstance(event, ev.StepCompleted) and event.before for event in events)
     held = {type(event) for event in events}
     assert held >= {
         ev.LaneConfigured, ev.LaneGranted, ev.ScheduleBackfilled, ev.ScheduleBuffered, ev.ScheduleCancelling,
