@@ -62,7 +62,7 @@ def test_a_definition_survives_its_canonical_form() -> None:
         ("max_attempts: 5", "max_attempts: 0", "line 14", "must be at least 1, got 0", ""),
         ("id: analyze", "id: ingest", "line 11, dag.nodes[1].id", "taken", "rename"),
         ("id: analyze", "id: 'two words'", "line 11, dag.nodes[1].id", "not valid", "write 1 to 64 letters"),
-        ("id: analyze", "id: on", "line 11, dag.nodes[1].id", "write a text, got True", "quotes"),
+        ("id: analyze", "id: on", "line 11, dag.nodes[1].id", "write a text, got true", "quotes"),
         ("dag:", "dagg:", "line 6", "'dagg'", "did you mean 'dag'?"),
         ("name: document_analysis", "name: [1]", "line 1, name", "write a text, got a list", ""),
         ("- id: analyze", "- id: analyze\n      condition: a ==", "condition", "not a CEL expression", "write CEL"),

@@ -57,6 +57,8 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
         (wait("duration: 400d"), "duration: a duration is a text like 90s, 1h30m, 2d or a number of ms, of 366 days"),
         (wait("duration: -5"), "366 days at most; got -5"),
         (wait("duration: 1.5"), "config.duration: write an integer, got 1.5"),
+        (wait("duration: true"), "config.duration: write an integer, got true"),
+        (over("range: {stop: true}"), "config.range.stop: write an integer, got true"),
         (wait("duration: 5s, until: '2030-01-01T00:00:00Z'"), "one of `duration` and `until`, not both (remove one)"),
         (LOOP, "config: a loop takes one of `while` and `until`, not both (remove one)"),
         (wait("until: tomorrow"), "config.until: a time is RFC 3339"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from agentflow_common.errors import InvalidError
 from agentflow_common.settings import DatabaseSettings, file_names, load
@@ -137,6 +138,31 @@ def test_a_file_with_a_mistake_stops_the_service_with_each_problem(at: Any, text
     assert len(lines) == len(problems)
     for line, expected in zip(lines, problems, strict=True):
         assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("worker: {concurrency: true}", "CONCURRENCY: write an integer"),
+        ("step_timeout_s_max: true", "STEP_TIMEOUT_S_MAX: write a number"),
+    ],
+)
+def test_true_is_no_number_of_a_setting(at: Any, text: str, problem: str) -> None:
+    at(text)
+    with pytest.raises(SystemExit, match=problem):
+        load(WorkerSettings)
+
+
+@pytest.mark.parametrize("place", SERVICES.values())
+def test_no_number_of_any_service_takes_true(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings_file.KNOWN:
+        monkeypatch.delenv(name, raising=False)
+    module, _, name = place.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    numbers = [name for name, info in kind.model_fields.items() if info.annotation in {int, float, int | None}]
+    with pytest.raises(ValidationError) as caught:
+        kind(**dict.fromkeys(numbers, True))
+    assert [error["type"] in {"int_type", "float_type"} for error in caught.value.errors()] == [True] * len(numbers)
 
 
 def test_a_file_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Durations and times as an author writes them, in milliseconds."""
+"""Numbers as an author writes them, and durations and times in milliseconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
 from agentflow_common.json_values import kind_of
 
@@ -17,13 +18,27 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
+def whole(value: Any) -> Any:
+    """Returns the value as it is. Raises for a boolean, which pydantic would take as 0 or 1."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+def number(value: Any) -> Any:
+    """Does what `whole` does, for a field that takes fractions."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
 def duration_ms(value: Any) -> Any:
     """Returns a text such as `1h30m`, `90s` or `500ms` in milliseconds, and a value of another type as it is.
 
-    Raises ValueError if a text is not a duration. The schema checks values of other types.
+    Raises ValueError if a text is not a duration, and for a boolean. The schema checks values of other types.
     """
     if not isinstance(value, str):
-        return value
+        return whole(value)
     parts = _DURATION.findall(value)
     if not parts or "".join(n + u for n, u in parts) != value:
         raise ValueError(f"{value!r} is not a duration: write for example 90s, 1h30m, 2d or a number of ms")
@@ -52,7 +67,7 @@ def _is_number(value: Any) -> bool:
 
 def wait_ms(value: Any) -> int:
     """Returns a duration in ms, from a text such as `90s` or a number of ms. Raises ValueError if it is not valid."""
-    found = duration_ms(value)
+    found = duration_ms(value) if isinstance(value, str) else value
     if not _is_number(found) or not 0 <= found <= DURATION_MS_MAX:
         raise ValueError(
             f"a duration is a text like 90s, 1h30m, 2d or a number of ms, of 366 days at most; got {_shown(value)}"

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from agentflow_common.definition.nodes.base import Model
+from agentflow_common.definition.nodes.base import IntOrNone, Model, Number
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import value_schema
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import texts
-
-
-def _no_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"write a number, got {str(value).lower()}")  # noqa: TRY004  (pydantic takes ValueError)
-    return value
-
-
-Number = Annotated[int | float, BeforeValidator(_no_boolean)]
 
 
 class InputSpec(Model):
@@ -57,10 +48,10 @@ class InputSpec(Model):
     multiple_of: Number | None = Field(None, alias="multipleOf", gt=0)
     """The number has to be a multiple of this."""
 
-    min_length: int | None = Field(None, alias="minLength", ge=0)
+    min_length: IntOrNone = Field(None, alias="minLength", ge=0)
     """The least number of characters of a text."""
 
-    max_length: int | None = Field(None, alias="maxLength", ge=0)
+    max_length: IntOrNone = Field(None, alias="maxLength", ge=0)
     """The greatest number of characters of a text."""
 
     pattern: str | None = Field(None, examples=["^[A-Z]{2}[0-9]+$"], max_length=1_000)
@@ -73,10 +64,10 @@ class InputSpec(Model):
     items: dict[str, Any] | None = Field(None, examples=[{"type": "string"}])
     """A JSON Schema of each item of a list."""
 
-    min_items: int | None = Field(None, alias="minItems", ge=0)
+    min_items: IntOrNone = Field(None, alias="minItems", ge=0)
     """The least number of items of a list."""
 
-    max_items: int | None = Field(None, alias="maxItems", ge=0)
+    max_items: IntOrNone = Field(None, alias="maxItems", ge=0)
     """The greatest number of items of a list."""
 
     unique_items: bool = Field(False, alias="uniqueItems")

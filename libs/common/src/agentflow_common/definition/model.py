@@ -15,7 +15,7 @@ from pydantic import Field
 from agentflow_common import ids
 from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.inputs import InputSpec, check_inputs
-from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Model, NodeId
+from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Int, IntOrNone, Model, NodeId
 from agentflow_common.definition.nodes.calls import Work, works
 from agentflow_common.definition.nodes.lock import LockField
 from agentflow_common.definition.nodes.run_lane import RunLaneField
@@ -38,7 +38,7 @@ class Edge(Model):
     condition: str | None = Field(None, examples=["review.output.score < 0.9"])
     """A CEL condition; the edge is taken if it holds."""
 
-    max_iterations: int | None = Field(None, ge=1, le=ITERATIONS_MAX)
+    max_iterations: IntOrNone = Field(None, ge=1, le=ITERATIONS_MAX)
     """Makes it a back edge, which is taken at most this many times."""
 
     over: Any = Field(None, examples=["plan.output.tasks"])
@@ -90,7 +90,7 @@ class Graph(Model):
     state: StateSpec = StateSpec()
     """The shared state."""
 
-    max_supersteps: int = Field(100, ge=1, le=10_000)
+    max_supersteps: Int = Field(100, ge=1, le=10_000)
     """The run fails after this many supersteps."""
 
 
@@ -100,7 +100,7 @@ class Definition(Model):
     name: str = Field(pattern=NAME, examples=["document_analysis"])
     """The workflow's name."""
 
-    version: int = Field(1, ge=1, le=2**31 - 1)
+    version: Int = Field(1, ge=1, le=2**31 - 1)
     """The version. A registered version never changes: raise the number."""
 
     description: str = ""

@@ -66,7 +66,7 @@ def _message_and_fix(item: Any, loc: Place) -> tuple[str, str]:
     if kind == "too_short" and loc == ("dag", "nodes"):
         return "there are no nodes", "add at least one"
     if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
-        message = f"{message[:1].lower()}{message[1:]}, got {shown(given)}"
+        message = f"{message[:1].lower()}{message[1:]}, got {_given(given)}"
     elif kind in {"too_short", "too_long"} and isinstance(given, dict | list | tuple):
         message = f"{message}, got {len(given):,}"
     elif kind != "value_error" and "input" in item and isinstance(given, dict | list):
@@ -85,6 +85,10 @@ def shown(value: str | float) -> str:
 # What other languages call the types of JSON.
 _TYPES: Final = {"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number",
                  "bool": "boolean", "list": "array", "dict": "object", "map": "object"}  # fmt: skip
+
+
+def _given(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def _no_type(_item: Any, loc: Place) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 
 from agentflow_common.definition.durations import Duration
-from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
+from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF, Int, IntOrNone
 from agentflow_common.definition.nodes.run_lane import RunLane, RunLaneField
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
@@ -60,7 +60,7 @@ class Trigger(sources.Model):
     webhook: bool = False
     """An HTTP POST starts a run."""
 
-    key_version: int = Field(1, ge=1, le=1_000_000)
+    key_version: Int = Field(1, ge=1, le=1_000_000)
     """The number of the webhook's secret: another number is another secret. An update without it keeps the secret."""
 
     old_key_until: Moment = Field("", max_length=64)
@@ -108,7 +108,7 @@ class Spec(sources.Model):
     end_at: Moment = Field("", examples=["2030-12-31T23:59:59"])
     """No fire after this time."""
 
-    runs_max: int = Field(0, ge=0, le=1_000_000_000)
+    runs_max: Int = Field(0, ge=0, le=1_000_000_000)
     """The schedule ends after this many fires by time; 0: never. Skipped fires, triggers and backfills do not count."""
 
     windows: Windows = Field((), max_length=WINDOWS_MAX, examples=["22:00-06:00"])
@@ -129,7 +129,7 @@ class Spec(sources.Model):
     overlap: Overlap = "skip"
     """What happens at a fire while an earlier run goes on."""
 
-    buffer_max: int = Field(100, ge=1, le=BUFFER_MAX)
+    buffer_max: Int = Field(100, ge=1, le=BUFFER_MAX)
     """With `overlap: buffer_all`: how many fires may wait."""
 
     run_lane: RunLaneField = Field(
@@ -157,10 +157,10 @@ class Spec(sources.Model):
     tags: dict[str, str] = Field({}, examples=[{"team": "data"}])
     """Tags of each run, to find it by."""
 
-    priority: int = Field(0, ge=-100, le=100)
+    priority: Int = Field(0, ge=-100, le=100)
     """The priority of each run; a higher number goes first."""
 
-    budget_cents: int | None = Field(None, ge=1, le=100_000_000)
+    budget_cents: IntOrNone = Field(None, ge=1, le=100_000_000)
     """The limit for the model calls of each run, in cents."""
 
     deadline_ms: Duration | None = Field(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agentflow_common.definition.durations import number, whole
 
 NODE_ID: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
 PROMPT_REF: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$"
@@ -27,6 +29,13 @@ SUBWORKFLOW_DEPTH_MAX: Final = 8  # levels of runs below the submitted one, unle
 _FORM: Final = {"patternErrorMessage": "letters, digits, `_` and `-`, at most 64, the first one no digit"}
 
 NodeId = Annotated[str, Field(pattern=NODE_ID, json_schema_extra=_FORM)]
+# The validator stands around a union: a bound of the field (`ge`) would not reach the number behind it otherwise
+Int = Annotated[int, BeforeValidator(whole)]
+IntOrNone = Annotated[int | None, BeforeValidator(whole)]
+IntOrText = Annotated[int | str, BeforeValidator(whole)]
+Float = Annotated[float, BeforeValidator(number)]
+FloatOrNone = Annotated[float | None, BeforeValidator(number)]
+Number = Annotated[int | float, BeforeValidator(number)]
 
 
 class Model(BaseModel):

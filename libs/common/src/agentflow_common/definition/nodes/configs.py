@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agentflow_common.definition.durations import Duration
-from agentflow_common.definition.nodes.base import ITEMS_MAX, ITERATIONS_MAX, NODE_ID, Model, NodeId
+from agentflow_common.definition.nodes.base import (
+    ITEMS_MAX,
+    ITERATIONS_MAX,
+    NODE_ID,
+    FloatOrNone,
+    Int,
+    IntOrNone,
+    IntOrText,
+    Model,
+    NodeId,
+)
 from agentflow_common.definition.nodes.work import (
     Body,
     FunctionBody,
@@ -54,13 +64,13 @@ class SubworkflowConfig(Parallel, SubworkflowWork):
 class Range(Model):
     """Whole numbers, as in Python: from `start` to before `stop`."""
 
-    start: int | str = Field(0, examples=[1])
+    start: IntOrText = Field(0, examples=[1])
     """The first number, or a template that gives it."""
 
-    stop: int | str = Field(examples=["{{pages}}"])
+    stop: IntOrText = Field(examples=["{{pages}}"])
     """The number before which the range ends, or a template that gives it."""
 
-    step: int | str = Field(1, examples=[10, -1])
+    step: IntOrText = Field(1, examples=[10, -1])
     """The distance between two numbers, or a template that gives it. It may be negative."""
 
 
@@ -78,7 +88,7 @@ class MapWork(Model):
     range: Range | None = Field(None, examples=[{"start": 1, "stop": 5}])
     """The items are numbers."""
 
-    batches: int | None = Field(None, ge=1, le=ITEMS_MAX, examples=[50])
+    batches: IntOrNone = Field(None, ge=1, le=ITEMS_MAX, examples=[50])
     """Each item is a list of up to this many items."""
 
     item_condition: str | None = Field(None, examples=["item.size > 0"])
@@ -95,13 +105,13 @@ class MapWork(Model):
     index: NodeId = Field("index", examples=["row_number"])
     """The name of the item's number in the body's templates, from 0."""
 
-    concurrency: int | None = Field(None, ge=1, le=10_000)
+    concurrency: IntOrNone = Field(None, ge=1, le=10_000)
     """How many items run at a time; without it as many as workers are free."""
 
     on_item_failure: Literal["fail", "continue"] = "fail"
     """If an item failed for good: end the step, or put null in its place."""
 
-    max_failures: float | None = Field(None, ge=0, examples=[3, 0.1])
+    max_failures: FloatOrNone = Field(None, ge=0, examples=[3, 0.1])
     """With `on_item_failure: continue`: how many items may fail; below 1 a fraction of the items."""
 
     result: Literal["list", "object"] = "list"
@@ -138,7 +148,7 @@ class LoopConfig(Conditional):
     while_: str | None = Field(None, alias="while", examples=["iteration < 4"])
     """A CEL condition that continues the loop, tested before each iteration."""
 
-    max_iterations: int = Field(ge=1, le=ITERATIONS_MAX)
+    max_iterations: Int = Field(ge=1, le=ITERATIONS_MAX)
     """The loop ends after this many iterations."""
 
     on_max: Literal["complete", "fail"] = "complete"
@@ -151,10 +161,10 @@ class LoopConfig(Conditional):
 class WaitConfig(Conditional):
     """Waits for a duration, or until a time. Give one of them."""
 
-    duration: int | str | None = Field(None, examples=["24h", "{{cool_off}}"])
+    duration: IntOrText | None = Field(None, examples=["24h", "{{cool_off}}"])
     """How long: a text such as `90s`, a number of ms, or a template that gives one."""
 
-    until: int | str | None = Field(None, examples=["2030-01-31T09:00:00+01:00"])
+    until: IntOrText | None = Field(None, examples=["2030-01-31T09:00:00+01:00"])
     """Until when: RFC 3339 (UTC without an offset), ms since 1970, or a template that gives one."""
 
 
@@ -180,7 +190,7 @@ class ApprovalConfig(Conditional):
     approvers: tuple[str, ...] = Field((), max_length=100, examples=[["ana", "bo"]])
     """Names of people or API keys that may answer; empty: anyone with the permission `write`."""
 
-    required: int = Field(1, ge=1, le=20)
+    required: Int = Field(1, ge=1, le=20)
     """How many different people must approve."""
 
     expires_ms: Duration | None = Field(None, examples=["3d"])

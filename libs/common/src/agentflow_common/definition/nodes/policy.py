@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from agentflow_common.definition.durations import Duration, duration_ms, duration_schema
-from agentflow_common.definition.nodes.base import MODEL_REF, Model, NodeId
+from agentflow_common.definition.nodes.base import MODEL_REF, Float, Int, Model, NodeId
 
 SHORT: Final = {"on": "retryable", "not_on": "non_retryable"}  # short names of fields, each with the field
 
@@ -27,7 +27,7 @@ class Retry(Model):
 
     model_config = ConfigDict(json_schema_extra=_with_short_names)
 
-    max_attempts: int = Field(3, ge=1, le=100)
+    max_attempts: Int = Field(3, ge=1, le=100)
     """Attempts in all, including the first one."""
 
     backoff: Literal["fixed", "linear", "exponential"] = "exponential"
@@ -43,7 +43,7 @@ class Retry(Model):
     )
     """The longest delay."""
 
-    jitter: float = Field(0.2, ge=0, le=1)
+    jitter: Float = Field(0.2, ge=0, le=1)
     """Fraction of the delay by which it varies, so that steps do not retry together."""
 
     retryable: tuple[str, ...] = Field((), examples=[["ConnectionError", "timeout"]])

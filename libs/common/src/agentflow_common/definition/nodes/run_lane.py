@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from agentflow_common.definition.nodes.base import Model
+from agentflow_common.definition.nodes.base import Int, Model
 
 Policy = Literal["queue", "skip", "cancel_running", "cancel_newest", "newest_waits"]
 
@@ -20,7 +20,7 @@ class RunLane(Model):
     key: Key = Field(examples=["{{customer}}"])
     """The name of the lane: a text or a template. Runs of an org with the same key share one lane."""
 
-    limit: int = Field(1, ge=1, le=10_000)
+    limit: Int = Field(1, ge=1, le=10_000)
     """How many runs go on at a time for each key."""
 
     rate: str | None = Field(

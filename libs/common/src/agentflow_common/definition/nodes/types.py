@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from agentflow_common.definition.nodes.base import Model, NodeId
+from agentflow_common.definition.nodes.base import Int, IntOrNone, Model, NodeId
 from agentflow_common.definition.nodes.configs import (
     ApprovalConfig,
     ContinueConfig,
@@ -90,7 +90,7 @@ class NodeBase(Model):
     )
     """The worker pool that runs the step. With a template it is a keyed lane: a queue for each key."""
 
-    lane_limit: int = Field(1, ge=1, le=10_000)
+    lane_limit: Int = Field(1, ge=1, le=10_000)
     """For a keyed lane: how many attempts run at a time for each key."""
 
     lane_rate: str | None = Field(
@@ -104,7 +104,7 @@ class NodeBase(Model):
     pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """For a keyed lane: the worker pool that runs it."""
 
-    priority: int | None = Field(None, ge=-100, le=100)
+    priority: IntOrNone = Field(None, ge=-100, le=100)
     """A higher number goes first; without it the run's priority."""
 
     depends_on: tuple[NodeId, ...] = Field((), examples=[["read"]])

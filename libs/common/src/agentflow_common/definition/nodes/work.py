@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from agentflow_common.definition.nodes.base import MODEL_REF, PROMPT_REF, WORKFLOW_REF, Model
+from agentflow_common.definition.nodes.base import MODEL_REF, PROMPT_REF, WORKFLOW_REF, FloatOrNone, IntOrNone, Model
 from agentflow_common.definition.nodes.policy import Retry
 from agentflow_common.definition.nodes.run_lane import RunLaneField
 from agentflow_common.events import PROMPT
@@ -75,10 +75,10 @@ class LlmWork(Arguments):
     output: Literal["text", "json"] = "text"
     """The form of the answer; `json` is parsed and checked."""
 
-    max_output_tokens: int | None = Field(None, ge=1, le=1_000_000, examples=[2000])
+    max_output_tokens: IntOrNone = Field(None, ge=1, le=1_000_000, examples=[2000])
     """The longest answer, in model tokens."""
 
-    temperature: float | None = Field(None, ge=0, le=2)
+    temperature: FloatOrNone = Field(None, ge=0, le=2)
     """How varied the answer is; 0 gives the likeliest one."""
 
     @field_validator(PROMPT)
