@@ -18,6 +18,7 @@ from agentflow_common.definition.checks.maps import map_findings
 from agentflow_common.definition.checks.names import (
     id_findings,
     refers,
+    repeated,
     suggest,
 )
 from agentflow_common.definition.checks.policies import model_findings, retry_findings, timeout_findings
@@ -163,9 +164,12 @@ class _Node:
         yield from self._values.condition((*here, "config", "condition"), config.condition, names_at_end(node))
         if node.condition and config.condition:
             yield (*here, "condition"), "both `condition` and `config.condition` are given", "keep one"
+        again = repeated(node.depends_on)  # `join: 2` would count such a node twice
         for position, name in enumerate(node.depends_on):
             if name not in self._index:
                 yield (*here, "depends_on", position), f"there is no node {name!r}", suggest(name, self._index)
+            elif position in again:
+                yield (*here, "depends_on", position), f"the node {name!r} is listed twice", "remove one"
         yield from self._values.check((*here, "lane"), node.lane)
         yield from (((*here, field), message, fix) for field, message, fix in lane_findings(node))
         for work in works(node):

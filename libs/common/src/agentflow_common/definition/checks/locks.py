@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from agentflow_common.definition.checks.names import suggest, template_findings
+from agentflow_common.definition.checks.names import repeated, suggest, template_findings
 from agentflow_common.definition.dependencies import referenced_steps
 from agentflow_common.definition.model import BUILT_IN, Definition
 from agentflow_common.expressions import language as expressions
@@ -27,6 +27,7 @@ def lock_findings(definition: Definition, steps: Collection[str]) -> Iterator[Fi
     kinds = {node.id: node.type for node in definition.dag.nodes}
     locked = {name for lock in definition.lock for name in lock.nodes}
     for number, lock in enumerate(definition.lock):
+        again = repeated(lock.nodes)
         for at, name in enumerate(lock.nodes):
             place: Place = ("lock", number, "nodes", at)
             if name not in kinds:
@@ -34,7 +35,7 @@ def lock_findings(definition: Definition, steps: Collection[str]) -> Iterator[Fi
             elif kinds[name] in _ENDS_THE_RUN:
                 text = f"{name!r} ends the run, and a run gives its locks back at its end"
                 yield place, text, "remove it from the list"
-            elif name in lock.nodes[:at]:
+            elif at in again:
                 yield place, f"the node {name!r} is listed twice", "remove one"
         yield from _key_findings(definition, number, lock.key, steps, locked)
 

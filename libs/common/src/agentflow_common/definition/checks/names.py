@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from agentflow_common import hints
 from agentflow_common.expressions import language as expressions
@@ -34,6 +34,12 @@ _MISTAKES = (
 def refers(value: str) -> bool:
     """True if the text is a template or a reference."""
     return expressions.is_template(value) or expressions.parse_reference(value) is not None
+
+
+def repeated(names: Sequence[str]) -> set[int]:
+    """Returns the places in a list of the names that stand before them, too. Linear, for a list may be long."""
+    first: dict[str, int] = {}
+    return {at for at, name in enumerate(names) if first.setdefault(name, at) != at}
 
 
 def suggest(name: str, known: Collection[str], what: str = "the steps are") -> str:
