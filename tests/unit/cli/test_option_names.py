@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from agentctl import failures
 from agentctl.main import app
@@ -150,3 +151,31 @@ def test_a_place_that_is_the_request_as_a_whole_is_not_shown() -> None:
     assert failures.lines_of(error, options=options("dead purge")) == [
         "say which dead letters to purge (or choose all)"
     ]
+
+
+TIMES = {"--since", "--until", "--start", "--end", "--older-than", "--pause-until", "--after", "--grace"}
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _commands(below, (*path, name))
+    if path and not hasattr(command, "commands"):
+        yield path, command
+
+
+OF_TIMES = [
+    (" ".join(path), name)
+    for path, command in _commands(typer.main.get_command(app))
+    for option in command.params
+    for name in option.opts
+    if name in TIMES
+]
+
+
+@pytest.mark.parametrize(("words", "name"), OF_TIMES)
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_time_is_refused(words: str, name: str, text: str) -> None:
+    """A script whose variable is not set would pause without an end, or cancel runs of every age."""
+    found = CliRunner().invoke(app, [*words.split(), name, text])
+    assert (found.exit_code, "is empty" in found.output) == (failures.BAD_INPUT, True), found.output
+    assert {("workflow pause", "--until"), ("lane pause", "--until"), ("dead purge", "--since")} <= set(OF_TIMES)

@@ -15,7 +15,7 @@ from agentctl.display.output import Columns, Format, Output, clean, emit, note, 
 from agentctl.failures import FAILED
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import DryRun, RevealReason, argument, flag, option
+from agentctl.options import DryRun, RevealReason, argument, flag, moment, option
 from agentctl.session import sign
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ _CHOICE: Final = {
     "origin": option("Only from this service.", "--origin"),
     "reason": option("Only with this reason.", "--reason"),
     "run": option("Only about this run.", "--run"),
-    "since": option("Only buried since: 1h, 2d, or a date.", "--since", "--start"),
-    "until": option("Only buried before: 1h (ago), 2d, or a date.", "--until", "--end"),
+    "since": moment("Only buried since: 1h, 2d, or a date.", "--since", "--start"),
+    "until": moment("Only buried before: 1h (ago), 2d, or a date.", "--until", "--end"),
 }
 
 

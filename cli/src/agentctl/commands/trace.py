@@ -12,7 +12,7 @@ from agentctl.display import render
 from agentctl.display.output import Format, emit, stdout
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import ByWorkflow, flag, option
+from agentctl.options import ByWorkflow, flag, moment, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def get(
 def query(
     client: Client,
     start: Annotated[
-        str, typer.Option("--start", "--since", help="From: 30m, 1h, 7d (ago), a date, or a time.")
+        str, moment("From: 30m, 1h, 7d (ago), a date, or a time.", "--start", "--since", show_default=True)
     ] = "1h",
-    end: Annotated[str, typer.Option("--end", "--until", help="To: now, or as --start.")] = "now",
+    end: Annotated[str, moment("To: now, or as --start.", "--end", "--until", show_default=True)] = "now",
     provider: Annotated[str, option("Only runs that used this provider.")] = "",
     status: Annotated[str, option("Only runs in this state.")] = "",
     workflow: ByWorkflow = "",

@@ -14,7 +14,7 @@ import typer
 from agentctl import values
 from agentctl.display.output import Format, Output, clean, emit_one, some
 from agentctl.failures import UNREACHABLE, CliError
-from agentctl.options import DataDir, argument, flag, option
+from agentctl.options import DataDir, argument, flag, moment
 from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _STYLES: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[
 def logs(
     service: Annotated[list[str] | None, argument("gateway, worker, nats, ...; all if left out.")] = None,
     follow: Annotated[bool, flag("Go on with new lines, until Ctrl-C.", "--follow", "-f")] = False,
-    since: Annotated[str, option("10m, 1h (ago), or a date.", "--since", "--start")] = "",
+    since: Annotated[str, moment("10m, 1h (ago), or a date.", "--since", "--start")] = "",
     level: Annotated[str, typer.Option(help="From this level on: debug, info, warning or error.")] = "info",
     limit: Annotated[
         int, typer.Option("--limit", "-n", help="The last lines; 0 for all.", min=0, max=100_000_000)

@@ -14,7 +14,7 @@ from agentctl.display.output import Format, Output, done, emit, note, some, stdo
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
-from agentctl.options import DryRun, Reason, argument, flag, option
+from agentctl.options import DryRun, Reason, argument, flag, moment, option
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Schedule, ScheduleFire, ScheduleWatch, Webhook
@@ -148,7 +148,7 @@ def next_(
     cron: Cron = None,
     tz: Zone = "",
     count: Annotated[int, typer.Option("--count", "-n", help="How many.", min=1, max=1000)] = 5,
-    after: Annotated[str, option("From this time on (now).")] = "",
+    after: Annotated[str, moment("From this time on (now).")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show the next times of a schedule, of a file, or of --cron; nothing is stored."""
@@ -204,8 +204,8 @@ def trigger(
 def backfill(
     client: Client,
     name: Name,
-    start: Annotated[str, option("2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", "--start", "--since")],
-    end: Annotated[str, typer.Option("--end", "--until", help="The same; included.")] = "now",
+    start: Annotated[str, moment("2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", "--start", "--since")],
+    end: Annotated[str, moment("The same; included.", "--end", "--until", show_default=True)] = "now",
     overlap: Annotated[str, typer.Option(help="buffer_all: one by one; allow: all at once.")] = "buffer_all",
     backfill_id: Annotated[str, option("The same id is the same backfill.", "--id")] = "",
     dry_run: DryRun = False,

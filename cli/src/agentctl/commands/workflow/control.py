@@ -11,7 +11,7 @@ from agentctl import runs, values
 from agentctl.display.output import Columns, Format, Output, clean, emit, note, table, table_of, when
 from agentctl.failures import CliError
 from agentctl.listing import Listing, listed
-from agentctl.options import ByWorkflow, PauseEnd, Reason, Step, argument, flag, option
+from agentctl.options import ByWorkflow, PauseEnd, Reason, Step, argument, flag, moment, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def cancel(
     client: Client,
     run: RunId,
     reason: Reason = "",
-    grace: Annotated[str, option("How long active steps may take to end.", metavar="30s")] = "",
+    grace: Annotated[str, moment("How long active steps may take to end.", metavar="30s")] = "",
     force: Annotated[bool, flag("At once, and without compensation.", "--force")] = False,
     output: Output = Format.TABLE,
 ) -> None:

@@ -13,7 +13,7 @@ from agentctl import following, runs, values
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError
-from agentctl.options import ByTag, ByWorkflow, Reason, Since, Watch, argument, flag, option
+from agentctl.options import ByTag, ByWorkflow, Reason, Since, Watch, argument, flag, moment, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
@@ -114,20 +114,20 @@ def batch(
     error_type: Annotated[str, option("Only runs that failed with this error.")] = "",
     since: Since = "",
     older_than: Annotated[
-        str, option("Only before this time: 1h (ago), 7d, or a date.", "--older-than", "--until", "--end")
+        str, moment("Only before this time: 1h (ago), 7d, or a date.", "--older-than", "--until", "--end")
     ] = "",
     yes: Annotated[bool, flag("Do it; without this, only show what would be done.", "--yes")] = False,
     dry_run: Annotated[bool, flag("Only show it, which is the default.", "--dry-run")] = False,
     limit: Annotated[int, typer.Option(help="The most runs.", min=1, max=100_000)] = 10_000,
     cursor: Annotated[str, option("Where an earlier call ended.")] = "",
     reason: Reason = "",
-    grace: Annotated[str, option("For cancel: how long active steps may take to end.", metavar="30s")] = "",
+    grace: Annotated[str, moment("For cancel: how long active steps may take to end.", metavar="30s")] = "",
     force: Annotated[bool, flag("For cancel: end at once, without compensation.", "--force")] = False,
     signal: Annotated[str, option("For signal: its name.", "--signal")] = "",
     payload: Annotated[str, option("For signal: its payload.", metavar="JSON")] = "",
     batch_id: Annotated[str, option("For signal: the same id sends no run the signal twice.")] = "",
     pause_until: Annotated[
-        str, option("For pause: when the runs go on by themselves: 2h (from now), or a date.", "--pause-until")
+        str, moment("For pause: when the runs go on by themselves: 2h (from now), or a date.", "--pause-until")
     ] = "",
     output: Output = Format.TABLE,
 ) -> None:
