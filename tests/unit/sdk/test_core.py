@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import pkgutil
+import re
 import time
 import uuid
 from decimal import Decimal
@@ -15,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentflow.v1 import workflow_pb2
-from agentflow_sdk import Changes, InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError
-from agentflow_sdk.calls import budgets, controls, lanes
+from agentflow_sdk import Changes, InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError, Workflow
+from agentflow_sdk import calls as all_calls
+from agentflow_sdk.calls import budgets, calendars, controls, lanes, prompts
 from agentflow_sdk.calls import workflows as calls
 from agentflow_sdk.convert.json_values import from_json, from_struct, to_struct
 from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError, from_rpc_error
@@ -243,6 +248,30 @@ def test_inputs_that_are_no_object_are_an_invalid_argument(inputs: Any) -> None:
     assert (caught.value.problems[0].place, "dict" in caught.value.problems[0].fix) == ("inputs", True)
     with pytest.raises(InvalidArgumentError, match=r"step_inputs\.a: .* is not an object"):
         controls.fork("run_1", "a", changes=Changes(step_inputs={"a": inputs}))
+
+
+def test_a_lone_text_is_one_of_a_list() -> None:
+    assert calls.submit("w", break_at="judge").request.break_at == ["judge"]
+    assert controls.set_breakpoints("run_1", "judge").request.at == ["judge"]
+    assert prompts.create_prompt("p", "Hi", labels="live").request.labels == ["live"]
+    assert calendars.set_calendar("off", "12-25").request.dates == ["12-25"]
+    assert calls.submit("w", break_at=(name for name in ("a", "b"))).request.break_at == ["a", "b"]
+
+
+def test_every_list_of_texts_of_a_call_takes_a_lone_text() -> None:
+    """A text is a list of its letters for Python, so each such argument has to say what it does with one."""
+    names = [info.name for info in pkgutil.iter_modules(all_calls.__path__, "agentflow_sdk.calls.")]
+    places: list[Any] = [Workflow, *map(importlib.import_module, names)]
+    wrong = [
+        f"{place.__name__}.{name}({argument.name})"
+        for place in places
+        for name, call in inspect.getmembers(place, inspect.isfunction)
+        if place is Workflow or call.__module__ == place.__name__
+        for argument in inspect.signature(call).parameters.values()
+        if re.search(r"(Iterable|Sequence|Collection|list|tuple)\[str", str(argument.annotation))
+        and not str(argument.annotation).startswith("str | ")
+    ]
+    assert wrong == []
 
 
 def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow_sdk.convert.answers import page_reader
+from agentflow_sdk.convert.requests import listed
 from agentflow_sdk.models.records import Page
 from agentflow_sdk.models.schedules import Calendar
 from agentflow_sdk.transport.call import Call, service
@@ -14,7 +15,7 @@ from agentflow_sdk.transport.call import Call, service
 _METHOD: Final = service("ScheduleService", pb)
 
 
-def set_calendar(name: str, dates: Iterable[str], *, timeout: float | None = None) -> Call[int]:
+def set_calendar(name: str, dates: str | Iterable[str], *, timeout: float | None = None) -> Call[int]:
     """Creates or replaces a calendar: days on which schedules that name it do not fire.
 
     Args:
@@ -30,7 +31,7 @@ def set_calendar(name: str, dates: Iterable[str], *, timeout: float | None = Non
         ResourceExhaustedError: The org has as many calendars as it may have.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = pb.SetCalendarRequest(name=name, dates=list(dates))
+    request = pb.SetCalendarRequest(name=name, dates=listed(dates))
     return Call(_METHOD("SetCalendar"), request, lambda reply: int(reply.schedules), timeout)
 
 

@@ -11,7 +11,7 @@ from agentflow_sdk.calls.references import RunRef, run_id_of
 from agentflow_sdk.choices import BatchAction, Status
 from agentflow_sdk.convert.answers import reader
 from agentflow_sdk.convert.json_values import to_struct, to_value
-from agentflow_sdk.convert.requests import enum_name, message, run_status_name
+from agentflow_sdk.convert.requests import enum_name, listed, message, run_status_name
 from agentflow_sdk.models.controls import BatchProgress, Breakpoints, Changes, Continued, Explanation, Fork, Signalled
 from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.transport.call import Call, Stream, service
@@ -62,7 +62,7 @@ def resume(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Ca
 
 def set_breakpoints(
     run: RunRef,
-    at: Iterable[str] = (),
+    at: str | Iterable[str] = (),
     *,
     step: bool = False,
     remove: bool = False,
@@ -88,7 +88,7 @@ def set_breakpoints(
         FailedPreconditionError: The run has ended.
         PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = pb.BreakRunRequest(run_id=run_id_of(run), at=list(at), step_by_step=step, remove=remove, reason=reason)
+    request = pb.BreakRunRequest(run_id=run_id_of(run), at=listed(at), step_by_step=step, remove=remove, reason=reason)
     return Call(_METHOD("BreakRun"), request, reader(Breakpoints), timeout)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from agentflow.v1 import prompt_pb2 as pb
 from agentflow_sdk.convert.answers import page_reader, reader
 from agentflow_sdk.convert.json_values import to_struct
+from agentflow_sdk.convert.requests import listed
 from agentflow_sdk.models.prompts import Prompt, PromptLabel, PromptVersion
 from agentflow_sdk.models.records import Page
 from agentflow_sdk.transport.call import Call, service
@@ -22,7 +23,7 @@ def create_prompt(
     system: str = "",
     description: str = "",
     inputs_schema: Mapping[str, Any] | None = None,
-    labels: Iterable[str] = (),
+    labels: str | Iterable[str] = (),
     task: str = "",
     max_output_tokens: int = 0,
     temperature: float = 0.0,
@@ -56,7 +57,7 @@ def create_prompt(
         system=system,
         description=description,
         inputs_schema=to_struct({} if inputs_schema is None else inputs_schema, "inputs_schema"),
-        labels=list(labels),
+        labels=listed(labels),
         task=task,
         max_output_tokens=max_output_tokens,
         temperature=temperature,

@@ -14,7 +14,7 @@ from agentflow_sdk.calls.references import DefinitionSource, RunRef, definition_
 from agentflow_sdk.choices import Status, SubmitOptions
 from agentflow_sdk.convert.answers import reader
 from agentflow_sdk.convert.json_values import to_struct
-from agentflow_sdk.convert.requests import message, run_status_name
+from agentflow_sdk.convert.requests import listed, message, run_status_name
 from agentflow_sdk.errors import AgentFlowError, NotFoundError
 from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.models.workflows import Registration, Run, RunEvent, RunPage, Submission, Token, Validation
@@ -81,7 +81,7 @@ def submit(
     priority: int = 0,
     deadline_s: float | None = None,
     unregistered: bool = False,
-    break_at: Iterable[str] = (),
+    break_at: str | Iterable[str] = (),
     step: bool = False,
     timeout: float | None = None,
 ) -> Call[Submission]:
@@ -98,7 +98,7 @@ def submit(
         priority: From -100 to 100. Steps of a higher priority go first where steps wait for a slot.
         deadline_s: Seconds for the whole run from now on; None for the definition's own deadline.
         unregistered: Accepts a definition whose name and version are registered with other content. The run is marked.
-        break_at: Steps before which the run stops, until `continue_run` is called.
+        break_at: Steps before which the run stops (a lone text is one step), until `continue_run` is called.
         step: True to stop before every step.
         timeout: Seconds for the call, retries included; None for the client's default.
 
@@ -127,7 +127,7 @@ def submit(
         budget_cents=budget_cents,
         deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
         unregistered=unregistered,
-        break_at=list(break_at),
+        break_at=listed(break_at),
         step_by_step=step,
     )
     return Call(_METHOD("SubmitWorkflow"), request, reader(Submission), timeout)

@@ -30,6 +30,11 @@ def message(kind: Any, /, **fields: Any) -> Any:
         raise
 
 
+def listed(given: str | Iterable[str]) -> list[str]:
+    """Returns the texts. A lone text is one of them, not its letters."""
+    return [given] if isinstance(given, str) else list(given)
+
+
 def _fits(field: Any) -> tuple[str, str]:
     """Returns (what fits a field, its bound if it is a number)."""
     if field.message_type is not None:
