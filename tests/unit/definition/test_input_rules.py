@@ -113,6 +113,14 @@ def test_rules_about_letters_are_left_out_where_a_vault_token_stands() -> None:
         ("{type: array, items: {type: strin}}", "inputs.x.items", "type"),
         ("{type: array, items: {format: mail}}", "inputs.x.items", "the format 'mail' is not known"),
         ("{type: object, schema: {$ref: 'https://example.org/a'}}", "inputs.x.schema", "leads nowhere"),
+        ("{schema: {anyOf: [{}, {$dynamicRef: '#x'}]}}", "inputs.x.schema.anyOf[1].$dynamicRef", "'#x' leads nowhere"),
+        ("{schema: {$dynamicRef: '#/$defs/x'}}", "inputs.x.schema.$dynamicRef", "names a place in the schema"),
+        ("{schema: {properties: {a: {$ref: '#/$defs/x'}}}}", "inputs.x.schema.properties.a.$ref", "leads nowhere"),
+        ("{schema: {items: {$id: 'i', $ref: '#/$defs/x'}, $defs: {x: {}}}}", "inputs.x.schema.items.$ref", "nowhere"),
+        ("{schema: {$ref: '#/type', type: object}}", "inputs.x.schema.$ref", "'#/type' is not a schema"),
+        ("{schema: {$ref: '#/own', own: {allOf: 5, $anchor: []}}}", "inputs.x.schema.$ref", "'#/own' is not a schema"),
+        ("{schema: {$dynamicAnchor: n, $dynamicRef: '#n'}}", "inputs.x.schema", "lead back to it without end"),
+        ("{type: array, items: {$ref: '#/$defs/x'}}", "inputs.x.items.$ref", "leads nowhere"),
         ("{type: integer, minimum: 5, maximum: 1}", "inputs.x.minimum", "no value fits"),
         ("{type: integer, enum: [1, a]}", "inputs.x.enum[1]", "it is a text, and the input is of type integer"),
         ("{type: integer, enum: []}", "inputs.x.enum", ""),
@@ -127,6 +135,20 @@ def test_a_rule_that_means_nothing_is_refused_with_the_definition(spec: str, pla
         parse_text(f"name: w\ninputs: {{x: {spec}}}\ndag: {{nodes: [{{id: a, type: wait, config: {{duration: 1s}}}}]}}")
     (problem,) = caught.value.problems
     assert place in problem.place and text in problem.message and (problem.fix or not text)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$dynamicAnchor": "n", "properties": {"kid": {"$dynamicRef": "#n"}}},
+        {"properties": {"kid": {"$dynamicRef": "#s"}}, "$defs": {"s": {"$anchor": "s", "type": "object"}}},
+        {"properties": {"kid": {"$id": "i", "$ref": "#/$defs/x", "$defs": {"x": {"type": "object"}}}}},
+        {"properties": {"$ref": {"type": "string"}}, "enum": [{"kid": {}}, {"$ref": "#/none"}]},
+        {"properties": {"kid": {"$ref": "#/own/a~1b"}}, "own": {"a/b": True}},
+    ],
+)
+def test_a_reference_that_leads_somewhere_is_taken(schema: dict[str, Any]) -> None:
+    assert problems({"kid": {}}, schema=schema) == []
 
 
 def test_a_misspelt_rule_is_named() -> None:

@@ -172,6 +172,9 @@ def test_inputs_are_checked_against_the_schema_without_quoting_them() -> None:
 
 def test_schemas_stay_offline_and_linear() -> None:
     assert "outside" in str(schema.check({"properties": {"a": {"$ref": "http://example.invalid/x"}}})[0])
+    (nowhere,) = schema.check({"properties": {"a": {"$ref": "#/$defs/none"}}})
+    assert (nowhere.place, nowhere.fix) == ("inputs_schema.properties.a.$ref", "define it under $defs")
+    assert schema.check({"properties": {"a": {"$ref": "#x"}}, "$defs": {"x": {"$anchor": "x"}}}) == []
     assert "patterns" in str(schema.check({"properties": {"a": {"pattern": "(a+)+$"}}})[0])
     assert schema.check({"properties": {"pattern": {"type": "string"}}, "$defs": {"x": {}}}) == []
 

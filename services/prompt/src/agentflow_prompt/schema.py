@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.errors import Problem
+from agentflow_common.expressions import schema_refs
 from agentflow_common.places import dotted
 
 SCHEMA_BYTES_MAX: Final = 64 * 1024
@@ -34,7 +35,11 @@ def check(inputs_schema: dict[str, Any]) -> list[Problem]:
         return [Problem("inputs_schema", "is nested too deeply", "describe less")]
     if inputs_schema.get("type", "object") != "object":
         return [Problem("inputs_schema.type", "the inputs are an object", "write type: object")]
-    return _refused(inputs_schema, "inputs_schema")
+    return _refused(inputs_schema, "inputs_schema") or [
+        Problem(dotted(("inputs_schema", *found.place)), f"{found.text[:80]!r} leads nowhere", "define it under $defs")
+        for found in schema_refs.references(inputs_schema)
+        if not isinstance(found.target, dict | bool)
+    ]
 
 
 def _refused(node: Any, place: str) -> list[Problem]:

@@ -20,7 +20,7 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import schema_refs
 from agentflow_common.expressions.formats import FORMATS
 from agentflow_common.expressions.sandbox import ExpressionError
-from agentflow_common.places import texts
+from agentflow_common.places import Place
 from agentflow_common.screening import TOKEN
 
 EVALUATIONS_MAX: Final = 100_000  # keywords of a schema, for one check of a value: about half a second
@@ -31,9 +31,10 @@ _OF_PLAIN_TEXT: Final = ("minLength", "maxLength", "enum", "const")
 class SchemaFaultError(InvalidError):
     """A schema that is not valid or can't be evaluated."""
 
-    def __init__(self, message: str, fix: str = "change it") -> None:
+    def __init__(self, message: str, fix: str = "change it", place: Place = ()) -> None:
         super().__init__(message)
         self.fix = fix
+        self.place = place  # in the schema, if it is known
 
 
 # True while values are checked in which vault tokens stand for the texts that the schema is about.
@@ -159,6 +160,22 @@ def _patterns(schema: Any) -> Iterator[str]:
             yield from _patterns(item)
 
 
+def _check_target(found: schema_refs.Reference) -> None:
+    """Raises SchemaFaultError for a reference that does not lead to a schema."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator
+
+    where = f"a `{found.place[-1]}` names a place in the schema, as #/$defs/..."
+    if found.target is schema_refs.NOWHERE:
+        raise SchemaFaultError(f"{found.text[:80]!r} leads nowhere: {where}", place=found.place)
+    try:
+        if found.is_aside:
+            Draft202012Validator.check_schema(found.target)
+    except SchemaError as error:
+        text = f"what is at {found.text[:80]!r} is not a schema: {error.message[:200]}"
+        raise SchemaFaultError(text, place=found.place) from None
+
+
 def compiled(schema: Mapping[str, Any], *, formats: bool = False) -> Any:
     """Returns a validator of jsonschema. Raises SchemaFaultError for what is not a schema, or is refused.
 
@@ -177,9 +194,8 @@ def compiled(schema: Mapping[str, Any], *, formats: bool = False) -> Any:
         raise SchemaFaultError(f"{where}: {error.message[:200]}") from None
     except RecursionError:
         raise SchemaFaultError("the schema is nested too deeply") from None
-    for ref in (text for place, text in texts(schema) if place and place[-1] == "$ref"):
-        if schema_refs.at(schema, ref) is schema_refs.NOWHERE:
-            raise SchemaFaultError(f"{ref[:80]!r} leads nowhere: a `$ref` names a place in the schema, as #/$defs/...")
+    for found in schema_refs.references(schema):
+        _check_target(found)
     if place := schema_refs.endless(schema):
         raise SchemaFaultError(
             f"the references from {place[:80]!r} lead back to it without end: a `$ref` may lead back from a part "

@@ -38,7 +38,7 @@ def input_findings(definition: Definition) -> Iterator[Finding]:
 
 def _rules(spec: InputSpec, here: Place) -> Iterator[Finding]:
     if spec.json_schema is not None and (fault := _fault(spec.json_schema)):
-        yield (*here, "schema"), fault.message, fault.fix
+        yield (*here, "schema", *fault.place), fault.message, fault.fix
     rules = spec.rules()
     for rule in rules:
         types = _TYPES_OF.get(rule, (spec.type,))
@@ -55,7 +55,7 @@ def _rules(spec: InputSpec, here: Place) -> Iterator[Finding]:
     if fault := _fault(rules):
         named = ("pattern", "format", "items")
         alone = [rule for rule in named if rule in rules and _fault({rule: rules[rule]})]
-        yield (*here, *alone[:1]), fault.message, fault.fix
+        yield (*here, *(fault.place or alone[:1])), fault.message, fault.fix
 
 
 def _fault(schema: Mapping[str, Any]) -> SchemaFaultError | None:
