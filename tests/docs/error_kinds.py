@@ -254,6 +254,10 @@ KINDS: Final = {
         "table_not_found": ("The database has no table of this name.", "Correct the name or its schema."),
         "column_not_found": ("The table has no column of this name.", "Name its primary key in `key`."),
         "key_is_null": ("A row has no key.", "Name the primary key in `key`, or correct the row."),
+        "position_is_null": (
+            "A row has no writing transaction.",
+            "Set the column of `position` to DEFAULT, and make it NOT NULL.",
+        ),
         "position_not_xid8": (
             "The table has no column with the writing transaction.",
             "Run the SQL in the message.",

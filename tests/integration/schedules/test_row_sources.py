@@ -262,6 +262,39 @@ async def test_a_row_without_a_key_is_told_and_never_passed_over(dsn: str, shop:
     assert [row.key for row in (await rows.read(request, settings)).rows] == ["3"]
 
 
+async def test_a_row_without_a_position_is_told_and_keeps_no_other_back(dsn: str, shop: Any) -> None:
+    await shop.execute("CREATE TABLE late (id int PRIMARY KEY, txid xid8 DEFAULT pg_current_xact_id())")
+    await shop.execute("INSERT INTO late VALUES (1), (2); INSERT INTO late VALUES (3, NULL)")
+    settings = WorkerSettings(trigger_databases={"shop": dsn})
+    request = ReadRowsRequest(database="shop", table="late", key="id", position="txid", after="1")
+    found = (await rows.read(request, settings)).rows
+    assert [row.key for row in found] == ["1", "2"]
+    request = msgspec.structs.replace(request, after=found[-1].position, after_key="2")
+    with pytest.raises(AgentFlowError, match="the column 'txid' of the table 'late' is null in a row") as caught:
+        await rows.read(request, settings)
+    assert caught.value.kind == "position_is_null"
+    await shop.execute("UPDATE late SET txid = DEFAULT WHERE txid IS NULL")
+    assert [row.key for row in (await rows.read(request, settings)).rows] == ["3"]
+
+
+async def test_a_schedule_shows_that_a_row_has_no_position(
+    schedules: SchedulesUnderTest, nats_url: str, dsn: str, shop: Any
+) -> None:
+    await shop.execute("CREATE TABLE late (id int PRIMARY KEY, customer text, txid xid8 DEFAULT pg_current_xact_id())")
+    await shop.execute("INSERT INTO late VALUES (1, 'ana', NULL)")
+
+    async def told() -> Any:
+        found = (await schedules.get()).watch
+        return found if found.error.type else None
+
+    async with a_worker(nats_url, dsn):
+        await watch(schedules, table="late")
+        found = await until(told)
+        assert (found.error.type, "give the row a value" in found.error.message) == ("position_is_null", True)
+        await shop.execute("INSERT INTO late VALUES (2, 'bo')")
+        assert await customers(schedules, 1) == ["bo"]
+
+
 async def test_columns_may_have_the_names_that_the_query_uses(dsn: str, shop: Any) -> None:
     await shop.execute(
         "CREATE TABLE names (key text PRIMARY KEY, position xid8 NOT NULL DEFAULT pg_current_xact_id(), t text, "

@@ -54,6 +54,7 @@ async def read(request: rpc.ReadRowsRequest, settings: WorkerSettings) -> rpc.Re
 
 async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsReply:
     key_kind, filled = await _checked(connection, request)
+    may_lack_position = request.position not in filled
     now = await connection.fetchrow(store_rows.NOW, request.after or "0")
     if not request.after:
         return rpc.ReadRowsReply(now=now["oldest"])
@@ -71,12 +72,18 @@ async def _read(connection: Any, request: rpc.ReadRowsRequest) -> rpc.ReadRowsRe
     while True:
         news.clear()
         found = await connection.fetch(
-            store_rows.query(request, key_kind, filled=filled),
+            store_rows.query(request, key_kind, filled=request.key in filled),
             request.after,
             request.after_key,
             min(request.limit, ROWS_MAX),
             ROW_BYTES_MAX,
         )
+        if not found and may_lack_position and await connection.fetchval(store_rows.without_position(request)):
+            raise InvalidError(
+                f"the column {request.position!r} of the table {request.table!r} is null in a row, so nothing tells "
+                "whether the row is new: give the row a value (the DEFAULT of the column), and make it NOT NULL",
+                kind="position_is_null",
+            )
         left_s = deadline - time.monotonic()
         if found or left_s <= 0:
             return rpc.ReadRowsReply(rows=_bounded(found, request))
@@ -130,8 +137,8 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
-async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> tuple[str, bool]:
-    """Returns the type of the key, and whether it is never null. Raises if the table lacks the columns."""
+async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> tuple[str, set[str]]:
+    """Returns the type of the key, and the columns that are never null. Raises if the table lacks the columns."""
     try:
         table = store_rows.quoted_table(request.table)
     except ValueError as error:
@@ -154,8 +161,7 @@ async def _checked(connection: Any, request: rpc.ReadRowsRequest) -> tuple[str, 
             f"ADD COLUMN {store_rows.quoted(request.position)} xid8 NOT NULL DEFAULT pg_current_xact_id()",
             kind="position_not_xid8",
         )
-    filled = {row["attname"]: bool(row["filled"]) for row in found}
-    return str(kinds[request.key]), filled[request.key]
+    return str(kinds[request.key]), {row["attname"] for row in found if row["filled"]}
 
 
 @contextlib.asynccontextmanager

@@ -41,6 +41,12 @@ def query(request: rpc.ReadRowsRequest, key_kind: str, *, filled: bool) -> str:
     )
 
 
+def without_position(request: rpc.ReadRowsRequest) -> str:
+    """Returns the SQL that tells whether a row has no position. No comparison finds such a row."""
+    table, position = quoted_table(request.table), quoted(request.position)
+    return f"SELECT EXISTS (SELECT FROM {table} AS t WHERE t.{position} IS NULL)"  # noqa: S608
+
+
 def quoted(name: str) -> str:
     """Returns a name as an identifier of SQL."""
     return '"' + name.replace('"', '""') + '"'
