@@ -125,6 +125,7 @@ KNOWN: Final = frozenset(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTLP_ENDPOINT",
         "POOLS",
+        "REPORTS_TOGETHER",
         "REPLICAS",
         "RETENTION_HOURS",
         "RETENTION_MIN_S",
