@@ -12,7 +12,9 @@ from typing import Any
 from afsim import rich
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
-from agentflow_common.runs.state import RunState, node_of, parent_of
+from agentflow_common.events import Payload
+from agentflow_common.expressions.language import walk
+from agentflow_common.runs.state import RunState, is_marker, marked_ref, node_of, parent_of
 
 
 def with_sends(seed: int, index: int, definition: dict[str, Any]) -> dict[str, Any]:
@@ -83,5 +85,12 @@ class Sends:
         """A visit is given what it was sent."""
         if parent_of(key) is None:
             for name, value in self.values.get(key, {}).items():
-                if event.inputs.get(name) != value:
-                    self.rules.fail(f"{key} was sent {name} = {value!r} and given {event.inputs.get(name)!r}")
+                given = self._given(event.inputs.get(name))
+                if given != value:
+                    self.rules.fail(f"{key} was sent {name} = {value!r} and given {given!r}")
+
+    def _given(self, value: Any) -> Any:
+        """Returns an input as its worker sees it. In a large task, the engine stores large inputs out of line."""
+        if not is_marker(value):
+            return value
+        return walk(self.rules.look(Payload(ref=marked_ref(value))), tuple(value["path"]), "input")

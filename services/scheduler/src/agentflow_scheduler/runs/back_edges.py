@@ -39,8 +39,10 @@ def leave_or_repeat(run: Run, out: RunDecisions, node: PlanNode) -> None:
         count = state.taken.get(loop.edge, 0)
         if count < loop.max_iterations and taken(out.scope, loop.source, loop.condition):
             inner = tuple(other.edge for other in run.plan.loops if other is not loop and _is_within(other, loop))
+            blockers = _blockers_again(run, loop)
+            run.undecided_count += sum(current_key(state, name) in run.decided for name in loop.body)
             out.emit(ev.StepsReset, edge=loop.edge, iteration=count + 1, steps=loop.body, inner=inner)
-            _reset(run, loop.body)
+            _reset(run, blockers)
             break
         after.extend(run.plan.exits[loop.edge])
     for target in after:
@@ -51,11 +53,22 @@ def _is_within(inner: Loop, outer: Loop) -> bool:
     return set(inner.body) < set(outer.body)
 
 
-def _reset(run: Run, body: tuple[str, ...]) -> None:
-    inside = set(body)
-    for name in body:
-        run.undecided_count += 1
-        sources = run.plan.waits_for(run.plan.nodes[name])
-        run.blockers_left[name] = sum(1 for source in sources if source in inside)
-        if not run.blockers_left[name]:
+def _blockers_again(run: Run, loop: Loop) -> dict[str, int]:
+    """Returns how many undecided nodes the next visit of each node of the loop waits for.
+
+    These are the nodes before it in the loop, and those outside that are not counted yet. After a crash and in a fork
+    every step is counted anew, and one with a breakpoint comes first. So the last node of a loop may be counted before
+    a node that the loop has waited for.
+    """
+    nodes, inside = run.plan.nodes, run.plan.bodies[loop.edge]
+    return {
+        name: sum(source in inside or not run.is_counted(source, name) for source in run.plan.waits_for(nodes[name]))
+        for name in loop.body
+    }
+
+
+def _reset(run: Run, blockers: dict[str, int]) -> None:
+    run.blockers_left.update(blockers)
+    for name, count in blockers.items():
+        if not count:
             run.dirty[current_key(run.state, name)] = None

@@ -135,7 +135,7 @@ def _final_steps(run: Run) -> Iterator[Invariant]:
         yield Invariant(f"loop_exits[{name}]", (bool(run.plan.nodes[name].back), is_final), (True, True))
     for node in run.plan.nodes.values():
         if _is_turn(run, node) and (run.plan.graph is None or node.at_end):
-            blockers = sum(not _is_counted(run, source, node.id) for source in run.plan.waits_for(node))
+            blockers = sum(not run.is_counted(source, node.id) for source in run.plan.waits_for(node))
             yield Invariant(f"blockers_left[{node.id}]", run.blockers(node.id), blockers)
 
 
@@ -146,14 +146,6 @@ def _is_final(run: Run, node: PlanNode, key: str, step: StepState) -> bool:
         return bool(step.lost_to)
     goes_on = "go_on" in {judge(node, key, step), key in run.faults and final_verdict(node, key, run.faults[key])}
     return step.status is StepStatus.OUTCOME_UNKNOWN and goes_on
-
-
-def _is_counted(run: Run, source: str, target: str) -> bool:
-    """True if a node is final for one that waits for it. If an edge leads out of a loop, the loop must be left too."""
-    gate = run.plan.gate(source, target)
-    ends = [source] if gate is None else [source, gate.source]
-    is_left = gate is None or gate.source not in run.loop_exits
-    return is_left and all(current_key(run.state, name) in run.decided for name in ends)
 
 
 def _beginnings(run: Run) -> Iterator[Invariant]:

@@ -151,6 +151,13 @@ class Run(msgspec.Struct, eq=False):
         """Returns the number of undecided nodes that this one waits for."""
         return self.blockers_left.get(node, self.plan.waits[node])
 
+    def is_counted(self, source: str, target: str) -> bool:
+        """True if a node is decided for one that waits for it. If the edge leads out of a loop, that is left, too."""
+        gate = self.plan.gate(source, target)
+        ends = [source] if gate is None else [source, gate.source]
+        is_left = gate is None or gate.source not in self.loop_exits
+        return is_left and all(current_key(self.state, name) in self.decided for name in ends)
+
     def mark_final(self, key: str) -> None:
         """Notes that the step will not change any more, and counts down what waits for it. Twice is harmless."""
         if key in self.decided:
