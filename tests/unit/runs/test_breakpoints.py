@@ -320,6 +320,16 @@ def test_the_run_that_continues_this_one_has_its_breakpoints() -> None:
     assert (following.break_at, following.break_every) == (("a",), False)
 
 
+def test_a_run_that_would_go_on_as_a_new_one_stops_at_a_later_breakpoint_too() -> None:
+    again = {"id": "n", "type": "continue_as_new", "config": {"inputs": {}}}
+    run = drive(workflow(function("a"), again))  # `n` is due, and waits for `a`
+    assert stops(run.tell(ev.RunBreakRequested, at=("n",)).completes("a")) == [("n",)]
+    assert goes_on(run).status is RunStatus.COMPLETED
+    run = drive(workflow(function("a"), function("b", depends_on=["a"]), again), "b").completes("a")
+    assert stops(goes_on(run, to="n")) == [("b",), ("n",)]
+    assert goes_on(run).completes("b").check_log().status is RunStatus.COMPLETED
+
+
 def test_why_says_where_the_run_is_stopped_and_how_it_goes_on() -> None:
     run = drive(DIAMOND, "b").completes("a")
     found = explain(run.state, run.definition, Surroundings(1))

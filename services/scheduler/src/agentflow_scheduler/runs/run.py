@@ -124,6 +124,9 @@ class Run(msgspec.Struct, eq=False):
         elif isinstance(event, ev.RunSlotGranted):
             self.dirty.update(self.lock_waits)
             self.lock_waits.clear()
+        elif isinstance(event, ev.RunBreakRequested | ev.RunContinueRequested):  # one may have a breakpoint now
+            self.dirty.update(self.continuations)
+            self.continuations.clear()
 
     def note_width(self, key: str, width: int) -> None:
         """Notes how many children a step has, if it is a part itself."""
