@@ -199,6 +199,18 @@ LOOP = {
 }
 
 
+def test_a_lock_whose_nodes_are_over_before_it_is_taken_goes_back_once_the_run_has_all_of_them() -> None:
+    nodes = [function("a", condition="false"), function("b")]
+    run = RunDriver(workflow(*nodes, lock=[locked("a", key="left"), locked("b", key="right")])).submit()
+    assert (run.statuses["a"], said(run)) == ("skipped", [("lane.requested", "lock:o:left")])
+    run.crash().decide()
+    assert said(given(run, "lock:o:left")) == [("lane.requested", "lock:o:right")]
+    given(run, "lock:o:right")
+    assert (offers(run), said(run)) == (["b"], [("lane.released", "lock:o:left")])
+    assert said(run.completes("b")) == [("lane.released", "lock:o:right")]
+    assert run.check_log().status is RunStatus.COMPLETED
+
+
 def test_in_a_loop_the_lock_is_kept_while_all_of_its_nodes_are_in_it() -> None:
     run = given(begun({**LOOP, "lock": locked("a", "b")}))
     run.completes("a").completes("b", {"again": True})

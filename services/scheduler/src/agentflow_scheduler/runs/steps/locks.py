@@ -89,8 +89,9 @@ def release(run: Run, out: RunDecisions) -> None:
 def over(run: Run, locks: Locks) -> list[str]:
     """Returns the locks that the run has or waits for, and whose nodes have all ended.
 
-    In a workflow with loops of edges they are over together, because a loop may come back to any of them. A node counts
-    as running while a subworkflow of it undoes its steps.
+    In a workflow with loops of edges they are over together, because a loop may come back to any of them. So they are
+    while the run takes them, because it begins with all of them. A node counts as running while a subworkflow of it
+    undoes its steps.
     """
     state = run.state
     undoing = {node_of(key) for key in undoing_steps(state)}
@@ -100,7 +101,7 @@ def over(run: Run, locks: Locks) -> list[str]:
         for lane, lock in zip(locks.lanes, run.plan.locks, strict=True)
         if any(name in undoing or current_key(state, name) not in run.decided for name in lock.nodes)
     }
-    if run.plan.loops:
+    if run.plan.loops or not _complete(state, locks):
         return [] if busy else lanes
     return [lane for lane in lanes if lane not in busy]
 
