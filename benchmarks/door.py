@@ -45,7 +45,9 @@ class Door:
         """Returns the processor seconds that the client and each part of the stack have used."""
         found = {"client": time.process_time()}
         for name, part in self._parts.items():
-            times = [process.cpu_times() for process in (part, *part.children(recursive=True))]
+            times = []
+            with contextlib.suppress(psutil.NoSuchProcess):  # what started a server may end after it
+                times = [process.cpu_times() for process in (part, *part.children(recursive=True))]
             found[name.replace("-", "_")] = sum(one.user + one.system for one in times)
         return found
 
