@@ -89,6 +89,30 @@ def test_the_end_of_a_pause_is_seen_once() -> None:
     assert seen == [False, True, False, False, True, False]
 
 
+@pytest.mark.parametrize("key", ["workflow.o.w", "lane.gpu"])
+@pytest.mark.parametrize("between", [False, True])
+def test_a_pause_that_a_clock_set_back_brings_again_is_seen_to_end_again(key: str, between: bool) -> None:
+    clock = Clock()
+    known = ControlSettings(clock)
+    known.take(f"{CONTROLS_PREFIX}{key}", setting(paused_until=2000))
+
+    def paused() -> bool:
+        return known.is_paused("o", "w") or known.config_for("gpu").paused
+
+    clock.now_ms = 2500
+    assert known.has_pause_ended()
+    assert not paused()
+    clock.now_ms = 1500
+    assert paused()
+    assert known.next_end_s(5.0) == 0.5
+    assert not between or not known.has_pause_ended()
+    clock.now_ms = 2600
+    assert known.next_end_s(5.0) == 0.0
+    assert known.has_pause_ended(), "whoever was told of the pause waits for its end"
+    assert not known.has_pause_ended()
+    assert known.next_end_s(5.0) == 5.0
+
+
 def test_whoever_waits_is_woken_at_the_nearest_end_and_not_before() -> None:
     clock = Clock()
     known = ControlSettings(clock)

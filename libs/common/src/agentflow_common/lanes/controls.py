@@ -106,7 +106,7 @@ class ControlSettings:
         self.lanes: dict[str, dict[str, Any]] = {}  # by name or pattern
         self._workflows: dict[tuple[str, str], dict[str, Any]] = {}  # the paused ones, by (org, name)
         self._now_ms = now_ms
-        self._seen_ms = now_ms()
+        self._awaited: set[int] = set()  # ends of pauses that were reported, and whose time has not come
 
     def take(self, subject: str, data: bytes | None) -> bool:
         """Takes one message. Returns False if it can't be read; the earlier setting stays then."""
@@ -116,6 +116,8 @@ class ControlSettings:
         except UNREADABLE:
             log.warning("the setting of %s is not a JSON object, the earlier one holds", key)
             return False
+        if is_paused(setting, self._now_ms()):
+            self._await_end(setting)
         workflow = workflow_of(key)
         if workflow is not None:
             if setting.get("paused") is True:
@@ -130,23 +132,38 @@ class ControlSettings:
 
     def is_paused(self, org: str, workflow: str) -> bool:
         setting = self._workflows.get((org, workflow)) if self._workflows else None
-        return setting is not None and is_paused(setting, self._now_ms())
+        if setting is None or not is_paused(setting, self._now_ms()):
+            return False
+        self._await_end(setting)
+        return True
 
     def config_for(self, lane: str) -> LaneConfig:
-        return config_for(lane, self.lanes, self._now_ms())
+        config = config_for(lane, self.lanes, self._now_ms())
+        if config.paused:
+            self._await_end(setting_for(lane, self.lanes) or {})
+        return config
 
     def has_pause_ended(self) -> bool:
-        """True if the time of a pause has come since this was asked before."""
-        before, self._seen_ms = self._seen_ms, self._now_ms()
-        return any(before < end <= self._seen_ms for end in self._pause_ends())
+        """True if the time of a pause has come since the last call.
+
+        A clock that is set back can make `is_paused` and `config_for` report a pause again. Such a pause ends again.
+        """
+        now_ms = self._now_ms()
+        ends = self._awaited.intersection(self._pause_ends())
+        self._awaited = {end for end in ends if end > now_ms}
+        return len(self._awaited) < len(ends)
 
     def next_end_s(self, most_s: float) -> float:
         """Returns the seconds until the next pause ends by itself, at most `most_s`.
 
         A pause that `has_pause_ended` has not seen end yet ends in 0 seconds.
         """
-        ends = [end for end in self._pause_ends() if end > self._seen_ms]
+        ends = self._awaited.intersection(self._pause_ends())
         return min([most_s, *(max(0, end - self._now_ms()) / 1000 for end in ends)])
+
+    def _await_end(self, setting: Mapping[str, Any]) -> None:
+        if (end := _pause_end(setting)) > 0:
+            self._awaited.add(end)
 
     def _pause_ends(self) -> Iterator[int]:
         return map(_pause_end, itertools.chain(self.lanes.values(), self._workflows.values()))

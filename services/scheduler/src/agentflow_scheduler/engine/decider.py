@@ -117,9 +117,8 @@ class Decider:
                 again[key] = entity
             if isinstance(entity, Run):
                 memory.pools.on_decided(key, entity, out.decisions)
-                memory.held_back.pop(key, None)
-                if out.held and self._is_paused(entity):
-                    memory.held_back[key] = None
+                if not out.held:
+                    memory.held_back.pop(key, None)
         return turns, again
 
     async def _decide_one(
@@ -158,9 +157,16 @@ class Decider:
             except Exception as following:
                 error = following
 
-    def _is_paused(self, run: Run) -> bool:
-        return self._controls.is_paused(run.state.org, run.state.workflow)
-
     def _room(self, key: EntityKey, entity: Entity) -> Callable[[str], bool]:
-        """Returns a function that is True if one more step may be offered to a worker pool now."""
-        return self._memory.pools.room(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded
+        """Returns a function that is True if one more step may be offered to a worker pool now.
+
+        A run of a paused workflow is noted as held back here, because its pause may end before the turn does.
+        """
+        if not isinstance(entity, Run):
+            return unbounded
+        paused = self._controls.is_paused(entity.state.org, entity.state.workflow)
+        if paused:
+            self._memory.held_back[key] = None
+        else:
+            self._memory.held_back.pop(key, None)
+        return self._memory.pools.room(key, paused)
