@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import time
@@ -250,30 +251,30 @@ async def test_a_row_that_the_log_can_not_hold_keeps_no_other_back(
 async def test_a_row_without_a_key_is_told_and_never_passed_over(dsn: str, shop: Any) -> None:
     await shop.execute("CREATE TABLE loose (id int, txid xid8 NOT NULL DEFAULT pg_current_xact_id())")
     await shop.execute("INSERT INTO loose VALUES (1), (2), (NULL)")
-    settings = WorkerSettings(trigger_databases={"shop": dsn})
-    request = ReadRowsRequest(database="shop", table="loose", key="id", position="txid", after="1")
-    found = (await rows.read(request, settings)).rows
-    assert [row.key for row in found] == ["1", "2"]
-    request = msgspec.structs.replace(request, after=found[-1].position, after_key="2")
-    with pytest.raises(AgentFlowError, match="name the primary key in `key`, or correct the row") as caught:
-        await rows.read(request, settings)
-    assert caught.value.kind == "key_is_null"
-    await shop.execute("UPDATE loose SET id = 3 WHERE id IS NULL")
-    assert [row.key for row in (await rows.read(request, settings)).rows] == ["3"]
+    async with refused_after_two(dsn, "loose", "key_is_null", "name the primary key in `key`, or correct the row"):
+        await shop.execute("UPDATE loose SET id = 3 WHERE id IS NULL")
 
 
 async def test_a_row_without_a_position_is_told_and_keeps_no_other_back(dsn: str, shop: Any) -> None:
     await shop.execute("CREATE TABLE late (id int PRIMARY KEY, txid xid8 DEFAULT pg_current_xact_id())")
     await shop.execute("INSERT INTO late VALUES (1), (2); INSERT INTO late VALUES (3, NULL)")
+    text = "the column 'txid' of the table 'late' is null in a row"
+    async with refused_after_two(dsn, "late", "position_is_null", text):
+        await shop.execute("UPDATE late SET txid = DEFAULT WHERE txid IS NULL")
+
+
+@contextlib.asynccontextmanager
+async def refused_after_two(dsn: str, table: str, kind: str, text: str) -> AsyncIterator[None]:
+    """Reads rows 1 and 2, then the error about row 3, and row 3 itself once the block has corrected it."""
     settings = WorkerSettings(trigger_databases={"shop": dsn})
-    request = ReadRowsRequest(database="shop", table="late", key="id", position="txid", after="1")
+    request = ReadRowsRequest(database="shop", table=table, key="id", position="txid", after="1")
     found = (await rows.read(request, settings)).rows
     assert [row.key for row in found] == ["1", "2"]
     request = msgspec.structs.replace(request, after=found[-1].position, after_key="2")
-    with pytest.raises(AgentFlowError, match="the column 'txid' of the table 'late' is null in a row") as caught:
+    with pytest.raises(AgentFlowError, match=text) as caught:
         await rows.read(request, settings)
-    assert caught.value.kind == "position_is_null"
-    await shop.execute("UPDATE late SET txid = DEFAULT WHERE txid IS NULL")
+    assert caught.value.kind == kind
+    yield
     assert [row.key for row in (await rows.read(request, settings)).rows] == ["3"]
 
 

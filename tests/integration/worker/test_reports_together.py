@@ -140,26 +140,26 @@ async def test_a_long_step_is_announced_after_its_begin(workers: Workers) -> Non
 # --- the scheduler decides something in between ---
 
 
-async def test_of_what_is_refused_only_the_oldest_report_is_written(workers: Workers) -> None:
+async def refused(workers: Workers, *steps: str) -> tuple[Worker, subjects.EntityKey]:
+    """Returns (worker, run) once steps are done of which `s2` ran while the scheduler paused the run."""
     worker = await workers.start("w")
     gate = worker.holds("s2")
-    key = await worker.offer("r.count", "r.count", "r.pass", "r.pass")
+    key = await worker.offer(*steps)
     await worker.waits_in(key, "s2", known=False)
     await pause(worker, key)
     gate.set()
     await worker.idle()
+    return worker, key
+
+
+async def test_of_what_is_refused_only_the_oldest_report_is_written(workers: Workers) -> None:
+    worker, key = await refused(workers, "r.count", "r.count", "r.pass", "r.pass")
     assert await written(worker, key) == [("s0", "")]
     assert worker.calls(key) == {"s0": 1, "s1": 1, "s2": 1, "s3": 1}
 
 
 async def test_the_failure_of_a_step_that_never_began_is_dropped(workers: Workers) -> None:
-    worker = await workers.start("w")
-    gate = worker.holds("s2")
-    key = await worker.offer("r.pass", "r.pass", "r.flaky", "r.pass")
-    await worker.waits_in(key, "s2", known=False)
-    await pause(worker, key)
-    gate.set()
-    await worker.idle()
+    worker, key = await refused(workers, "r.pass", "r.pass", "r.flaky", "r.pass")
     assert await written(worker, key) == [("s0", "")]
 
 

@@ -1,4 +1,4 @@
-"""Numbers of definitions and schedules: `true` is none, although Python counts with it."""
+"""Numbers of definitions and schedules: `true` is not a number, although it is an `int` in Python."""
 
 from __future__ import annotations
 

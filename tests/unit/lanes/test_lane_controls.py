@@ -108,7 +108,7 @@ def test_a_pause_that_a_clock_set_back_brings_again_is_seen_to_end_again(key: st
     assert not between or not known.has_pause_ended()
     clock.now_ms = 2600
     assert known.next_end_s(5.0) == 0.0
-    assert known.has_pause_ended(), "whoever was told of the pause waits for its end"
+    assert known.has_pause_ended(), "a run that was held back waits for the end of the pause"
     assert not known.has_pause_ended()
     assert known.next_end_s(5.0) == 5.0
 

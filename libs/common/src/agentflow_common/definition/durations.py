@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticKnownError
@@ -20,15 +20,18 @@ _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400
 
 def whole(value: Any) -> Any:
     """Returns the value as it is. Raises for a boolean, which pydantic would take as 0 or 1."""
-    if isinstance(value, bool):
-        raise PydanticKnownError("int_type")
-    return value
+    return refuse_boolean(value, "int_type")
 
 
 def number(value: Any) -> Any:
     """Does what `whole` does, for a field that takes fractions."""
+    return refuse_boolean(value, "float_type")
+
+
+def refuse_boolean(value: Any, error: Literal["int_type", "float_type"]) -> Any:
+    """Returns the value as it is. Raises pydantic's error of that type for a boolean."""
     if isinstance(value, bool):
-        raise PydanticKnownError("float_type")
+        raise PydanticKnownError(error)
     return value
 
 

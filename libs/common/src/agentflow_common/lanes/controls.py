@@ -18,7 +18,7 @@ import msgspec
 from agentflow_common import subjects
 from agentflow_common.definition.rates import RATE_MAX
 from agentflow_common.errors import UNREADABLE
-from agentflow_common.lanes.fold import LOCK, LaneConfig
+from agentflow_common.lanes.fold import LaneConfig, is_lock
 
 log = logging.getLogger(__name__)
 CONTROLS_STREAM: Final = f"KV_{subjects.CONTROLS_BUCKET}"
@@ -91,7 +91,7 @@ def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]], now_ms: int
     A lock has one slot: no limit applies, neither its own nor that of a pattern such as `*`.
     """
     setting = setting_for(lane, settings) or {}
-    limit, rate = None if lane.startswith(LOCK) else setting.get("limit"), setting.get("rate_per_s")
+    limit, rate = None if is_lock(lane) else setting.get("limit"), setting.get("rate_per_s")
     return LaneConfig(
         limit if isinstance(limit, int) and 0 < limit <= LIMIT_MAX else None,
         float(rate) if isinstance(rate, int | float) and 0 <= rate <= RATE_MAX else None,

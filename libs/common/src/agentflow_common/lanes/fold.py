@@ -32,6 +32,11 @@ RUN_STEP: Final = ""  # a whole run asks for its slot with this step and attempt
 RUN_ATTEMPT: Final = 1
 
 
+def is_lock(name: str) -> bool:
+    """True for a lock, or a pattern of locks. Each has one slot, and no setting changes that."""
+    return name.startswith(LOCK)
+
+
 class SlotRequest(msgspec.Struct, omit_defaults=True):
     """An attempt, or a whole run, that waits for a slot or has one."""
 

@@ -106,7 +106,7 @@ class Settings:
                 self._read[set_as], _ = await controls_bucket.read(self._deps, control_key(set_as), LaneSetting)
             setting = self._read[set_as]
             if setting is not None:
-                return set_as, msgspec.structs.replace(setting, limit=None) if is_lock(name) else setting
+                return set_as, msgspec.structs.replace(setting, limit=None) if lane_fold.is_lock(name) else setting
             names = [other for other in names if other != set_as]  # it was deleted
         return "", LaneSetting()
 
@@ -264,14 +264,9 @@ def changed(before: LaneSetting, change: LaneChange, by: str, now_ms: int) -> La
     return before if same else msgspec.structs.replace(after, by=by, at=now_ms)
 
 
-def is_lock(name: str) -> bool:
-    """True for a lock, or a pattern of locks. Each has one slot, and no setting changes that."""
-    return name.startswith(lane_fold.LOCK)
-
-
 def check_kind(lane: Lane, change: LaneChange) -> None:
     """Raises InvalidError for a rate of a worker pool, to which workers would not keep, and for a limit of a lock."""
-    if is_lock(lane.name) and change.limit not in {None, 0, 1}:
+    if lane_fold.is_lock(lane.name) and change.limit not in {None, 0, 1}:
         text = f"{lane.name!r} is a lock, which one run has at a time"
         raise InvalidError.at("limit", text, "use `run_lane` where several may", kind="limit_of_a_lock")
     if change.rate_per_s and lane.pool is not None and lane.keyed is None:

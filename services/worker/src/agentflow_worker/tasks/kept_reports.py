@@ -113,7 +113,7 @@ class KeptReports:
         self._take()
         early, self._early = self._early, None
         if early is not None and not early.cancel() and not early.cancelled():
-            early.exception()  # whoever waited for it knows
+            early.exception()  # asyncio would log it otherwise
 
     def _take(self) -> list[ev.StepCompleted]:
         if self._timer is not None:
