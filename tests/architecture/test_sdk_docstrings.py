@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
@@ -30,8 +31,8 @@ def _defined_in(module: Any) -> Iterator[Callable[..., Any]]:
 
 CALLS = [
     function
-    for name in calls.__all__
-    for function in _defined_in(importlib.import_module(f"agentflow_sdk.calls.{name}"))
+    for found in pkgutil.walk_packages(calls.__path__, "agentflow_sdk.calls.")
+    for function in _defined_in(importlib.import_module(found.name))
     if str(inspect.signature(function).return_annotation).startswith(("Call[", "Stream[", "Program["))
 ]
 FOR_SERVICES = {

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from agentctl import failures, session
-from agentctl.commands import audit, budget, dead, lane, prompt, retention, tools, trace
+from agentctl.commands import audit, budget, dead, lane, prompt, retention, tools
 from agentctl.commands.local import backup, completion, config, init, keys, logs, stack
 from agentctl.commands.schedule import schedules as schedule
+from agentctl.commands.trace import group as trace
 from agentctl.commands.workflow import run as workflow
 from agentctl.display import output
 from agentctl.hints import COMMAND, Group

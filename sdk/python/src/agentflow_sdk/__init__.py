@@ -41,6 +41,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from agentflow_sdk import models
+from agentflow_sdk.models import traces as trace_models
 
 if TYPE_CHECKING:
     from agentflow_sdk.builder import Workflow, body
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
     )
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
-    from agentflow_sdk.models.traces import Trace, TraceEvent, TraceStep, TraceSummary
+    from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.versions import (
         Change,
         FieldChange,
@@ -217,7 +218,14 @@ __all__ = [
     "each_async",
 ]
 
-_LIGHT: Final = ("errors", "problems", *(f"models.{name}" for name in models.__all__), "builder", "transport.retry")
+_LIGHT: Final = (
+    "errors",
+    "problems",
+    *(f"models.{name}" for name in models.__all__),
+    *(f"models.traces.{name}" for name in trace_models.__all__),
+    "builder",
+    "transport.retry",
+)
 _HOMES: Final = (*_LIGHT, "transport.paging", "client")  # the client is last: it imports gRPC
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from agentflow_sdk.calls import admin, audit, budgets, controls, lanes, prompts, schedules, tools, traces, workflows
+from agentflow_sdk.calls import admin, audit, budgets, controls, lanes, prompts, schedules, tools, workflows
 from agentflow_sdk.calls import approvals as approval_calls
 from agentflow_sdk.calls import calendars as calendar_calls
 from agentflow_sdk.calls import versions as version_calls
+from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.methods import Namespace, TransportT, method, stream_method
 
 
@@ -78,8 +79,8 @@ class Budgets(Namespace[TransportT]):
 class Traces(Namespace[TransportT]):
     """The history of runs, step by step."""
 
-    get = method(traces.get_trace)
-    query = method(traces.query_traces)
+    get = method(trace_reading.get_trace)
+    query = method(trace_reading.query_traces)
 
 
 class Schedules(Namespace[TransportT]):

@@ -1,4 +1,4 @@
-"""`agentctl trace`: what happened, step by step."""
+"""`agentctl trace get` and `query`: what happened, step by step."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from agentctl.runs import RunId
 if TYPE_CHECKING:
     from agentflow_sdk import Client, TraceSummary
 
-app = RemoteGroup("trace", "Look at what runs did.")
-
 
 class TraceFormat(StrEnum):
     """How a trace is printed."""
@@ -30,7 +28,6 @@ class TraceFormat(StrEnum):
     YAML = "yaml"
 
 
-@app.command()
 def get(
     client: Client,
     run: RunId,
@@ -56,7 +53,6 @@ def get(
     emit(data, Format(output.value) if plain else Format.TABLE, render_table)
 
 
-@app.command()
 @listed(50)
 def query(
     client: Client,
@@ -79,3 +75,9 @@ def query(
         limit=size,
         page_token=at,
     ), render.trace_summaries
+
+
+def add_to(app: RemoteGroup) -> None:
+    """Adds the commands to the group."""
+    app.command()(get)
+    app.command()(query)

@@ -10,7 +10,7 @@ from agentflow_sdk.choices import Status
 from agentflow_sdk.convert.answers import page_reader, reader
 from agentflow_sdk.convert.requests import run_status_name
 from agentflow_sdk.models.records import Page
-from agentflow_sdk.models.traces import Trace, TraceSummary
+from agentflow_sdk.models.traces.trace import Trace, TraceSummary
 from agentflow_sdk.transport.call import Call, service
 
 _METHOD: Final = service("TraceService", pb)

@@ -1,0 +1,3 @@
+"""`agentctl trace`: what runs did."""
+
+__all__ = ["group"]

@@ -1,0 +1,9 @@
+"""`agentctl trace`: the group of all commands about traces."""
+
+from __future__ import annotations
+
+from agentctl.commands.trace import reading
+from agentctl.groups import RemoteGroup
+
+app = RemoteGroup("trace", "Look at what runs did.")
+reading.add_to(app)

@@ -1,0 +1,3 @@
+"""The calls about traces, by subject."""
+
+__all__ = ["reading"]

@@ -1,0 +1,3 @@
+"""The answers about traces, by subject."""
+
+__all__ = ["trace"]
