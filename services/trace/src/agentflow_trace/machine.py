@@ -11,7 +11,7 @@ the same two rules, so a trace and the run's state never disagree:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -64,20 +64,28 @@ def fold(rows: Iterable[Row]) -> Timeline:
     rows: in any order of streams, in sequence order within AF_EVENTS.
     """
     line = Timeline()
+    for row in ordered(rows):
+        line.trace_id = line.trace_id or row.trace_id
+        if row.type in DECISIONS:
+            _decision(line, row)
+        else:
+            _fact(line, row)
+    return line
+
+
+def ordered(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yields the events of a run in the order in which they took effect. rows: as `fold` takes them."""
     held: deque[Row] = deque()
     for row in rows:
         if row.stream != subjects.EVENTS_STREAM or row.type in _APART:
             continue
-        line.trace_id = line.trace_id or row.trace_id
         if row.type in DECISIONS:
             while held and held[0].stream_seq <= row.seen:
-                _fact(line, held.popleft())
-            _decision(line, row)
+                yield held.popleft()
+            yield row
         else:
             held.append(row)
-    for row in held:
-        _fact(line, row)
-    return line
+    yield from held
 
 
 def _fact(line: Timeline, row: Row) -> None:
