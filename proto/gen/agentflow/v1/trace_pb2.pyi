@@ -1,3 +1,4 @@
+from agentflow.v1 import trace_views_pb2 as _trace_views_pb2
 from agentflow.v1 import workflow_pb2 as _workflow_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
@@ -17,7 +18,7 @@ class GetTraceRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., include_bodies: _Optional[bool] = ...) -> None: ...
 
 class TraceStep(_message.Message):
-    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason")
+    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason", "kind", "child_run_id", "queued_at")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +46,9 @@ class TraceStep(_message.Message):
     REDACTIONS_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CHILD_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_AT_FIELD_NUMBER: _ClassVar[int]
     step: str
     attempt: int
     status: _workflow_pb2.StepStatus
@@ -65,7 +69,10 @@ class TraceStep(_message.Message):
     redactions: _containers.ScalarMap[str, int]
     finish_reason: str
     reason: str
-    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    kind: str
+    child_run_id: str
+    queued_at: int
+    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ..., kind: _Optional[str] = ..., child_run_id: _Optional[str] = ..., queued_at: _Optional[int] = ...) -> None: ...
 
 class TraceEvent(_message.Message):
     __slots__ = ("stream", "sequence", "ts", "type", "step", "attempt", "body", "part")
@@ -88,7 +95,7 @@ class TraceEvent(_message.Message):
     def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., ts: _Optional[int] = ..., type: _Optional[str] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., part: _Optional[int] = ...) -> None: ...
 
 class GetTraceResponse(_message.Message):
-    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered")
+    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered", "nodes", "critical_path")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +117,8 @@ class GetTraceResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_PATH_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     status: _workflow_pb2.RunStatus
@@ -124,7 +133,9 @@ class GetTraceResponse(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[TraceEvent]
     version: int
     unregistered: bool
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ...) -> None: ...
+    nodes: _containers.RepeatedCompositeFieldContainer[_trace_views_pb2.TraceNode]
+    critical_path: _containers.RepeatedCompositeFieldContainer[_trace_views_pb2.TraceSegment]
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_trace_views_pb2.TraceNode, _Mapping]]] = ..., critical_path: _Optional[_Iterable[_Union[_trace_views_pb2.TraceSegment, _Mapping]]] = ...) -> None: ...
 
 class QueryTracesRequest(_message.Message):
     __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size", "page_token")

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
+    from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
     from agentflow_sdk.models.versions import (
         Change,
         FieldChange,
@@ -201,6 +202,8 @@ __all__ = [
     "Tool",
     "Trace",
     "TraceEvent",
+    "TraceNode",
+    "TraceSegment",
     "TraceStep",
     "TraceSummary",
     "UnauthenticatedError",

@@ -14,6 +14,7 @@ from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore
+from agentflow_trace.views.answer import with_views
 
 WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min_seq`; the verb's timeout is 20 s
 LIMIT_MAX: Final = 1_000
@@ -61,7 +62,7 @@ class Handlers:
         rows = await self._store.run_rows(request.org, request.run)
         if not any(row.stream == subjects.EVENTS_STREAM for row in rows):
             raise NotFoundError(f"no trace of run {request.run[:80]!r}", kind="run_not_found")
-        return machine.reply(request.run, rows, BODY_BYTES_MAX, EVENTS_MAX)
+        return with_views(machine.reply(request.run, rows, BODY_BYTES_MAX, EVENTS_MAX), rows)
 
     async def query(self, request: rpc.TraceQueryRequest) -> rpc.TraceQueryReply:
         if request.status and request.status not in machine.RUN_STATUSES:

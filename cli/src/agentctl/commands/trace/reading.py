@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentctl import runs, values
+from agentctl.commands.trace import pages
 from agentctl.display import render
-from agentctl.display.output import Format, emit, stdout
+from agentctl.display.output import Format, emit, note, some, stdout
+from agentctl.display.traces import family, mermaid, tree
+from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import ByWorkflow, flag, moment, option
@@ -23,19 +26,33 @@ class TraceFormat(StrEnum):
     """How a trace is printed."""
 
     TIMELINE = "timeline"
+    TREE = "tree"
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+    MERMAID = "mermaid"
+    HTML = "html"
 
 
 def get(
     client: Client,
     run: RunId,
-    events: Annotated[bool, flag("Also the events (with bodies in JSON and YAML).", "--events")] = False,
+    events: Annotated[bool, flag("Also the events (with bodies in JSON, YAML and HTML).", "--events")] = False,
+    children: Annotated[bool, flag("Also the steps of subworkflows (in a tree or HTML).", "--children")] = False,
     output: Annotated[TraceFormat, typer.Option("--output", "-o", help="How to print it.")] = TraceFormat.TIMELINE,
+    to: Annotated[str, option("Write to this file.", "--to")] = "",
 ) -> None:
     """Show the trace of a run."""
-    trace = client.traces.get(runs.find(client, run), bodies=events)
+    found = runs.find(client, run)
+    if output is TraceFormat.HTML:
+        pages.save(pages.trace_page(client, found, events=events, children=children), to)
+        return
+    trace = client.traces.get(found, bodies=events)
+    if output is TraceFormat.MERMAID:
+        pages.save(mermaid.mermaid(trace), to)
+        return
+    if to:
+        raise CliError("--to writes a page or a chart", fix="add -o html or -o mermaid, or write: > FILE")
     data = trace.to_dict()
     if not events:
         data.pop("events")
@@ -44,7 +61,13 @@ def get(
         console = stdout()
         console.print(render.trace_head(trace))
         console.print()
-        console.print(render.timeline(trace) if output is TraceFormat.TIMELINE else render.trace_table(trace))
+        if output is TraceFormat.TREE:
+            below, left_out = family.children_of(client, trace) if children else ({}, 0)
+            console.print(tree.tree(trace, below))
+            if left_out:
+                note(f"{some(left_out, 'run')} of subworkflows left out")
+        else:
+            console.print(render.timeline(trace) if output is TraceFormat.TIMELINE else render.trace_table(trace))
         if events:
             console.print()
             console.print(render.trace_events(trace))

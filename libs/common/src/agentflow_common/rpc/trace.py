@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from agentflow_common import subjects
+from agentflow_common.rpc.trace_views import TraceNode, TraceSegment
 from agentflow_common.rpc.verbs import Empty, Message, Verb
 
 
@@ -52,6 +53,9 @@ class TraceStep(msgspec.Struct, omit_defaults=True):
     redactions: dict[str, int] = {}
     finish_reason: str = ""  # how a model's answer ended
     reason: str = ""  # why the step was skipped or cancelled
+    kind: str = ""  # node type
+    child_run_id: str = ""  # the run of its subworkflow
+    queued_at: int = 0  # when it asked for a slot of its keyed lane; 0: it has none
 
 
 class TraceReply(Message, frozen=True):
@@ -70,6 +74,8 @@ class TraceReply(Message, frozen=True):
     steps: tuple[TraceStep, ...]
     events: tuple[TraceEvent, ...]
     truncated: bool = False  # bodies or events were left out, the run is too big for one answer
+    nodes: tuple[TraceNode, ...] = ()  # of the pinned definition; none if there are too many
+    critical_path: tuple[TraceSegment, ...] = ()  # none if it is too long
 
 
 class TraceQueryRequest(Message, frozen=True):

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow.v1 import trace_pb2 as pb
+from agentflow.v1 import trace_views_pb2 as pb_views
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, RetryableError
 from agentflow_gateway import limits
@@ -39,6 +40,8 @@ class TraceService:
             trace,
             steps=[convert.message_of(pb.TraceStep, step) for step in trace.steps],
             events=[_event(event, request.include_bodies) for event in trace.events],
+            nodes=[convert.message_of(pb_views.TraceNode, node) for node in trace.nodes],
+            critical_path=[convert.message_of(pb_views.TraceSegment, part) for part in trace.critical_path],
             version=version,
             unregistered=unregistered,
         )

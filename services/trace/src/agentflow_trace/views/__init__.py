@@ -1,3 +1,3 @@
 """Nodes and the critical path: the parts of a trace beside its attempts, for views."""
 
-__all__ = ["critical_path", "nodes", "phases"]
+__all__ = ["answer", "critical_path", "nodes", "phases"]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from agentflow_common.definition.model import Definition
-from agentflow_common.rpc.trace_views import TraceSegment
+from agentflow_common.rpc.trace_views import TraceNode, TraceSegment
 from agentflow_common.runs.state import UNDO, node_of, parent_of
 from agentflow_trace.rows import Row
 from agentflow_trace.views import nodes as definitions
@@ -38,11 +38,14 @@ def critical_path(
     return path_of(fold(rows), definition, until)
 
 
-def path_of(run: RunPhases, definition: Definition | None, until: int = 0) -> tuple[TraceSegment, ...]:
-    """Returns the critical path of a run from its phases."""
+def path_of(
+    run: RunPhases, definition: Definition | None, until: int = 0, nodes: Sequence[TraceNode] | None = None
+) -> tuple[TraceSegment, ...]:
+    """Returns the critical path of a run from its phases. nodes: those of the definition, if they are known already."""
     if not run.submitted_at:
         return ()
-    walk = _Walk(run, definition, max(run.submitted_at, run.finished_at or until or run.newest_at))
+    nodes = definitions.nodes_of(definition) if nodes is None else nodes
+    walk = _Walk(run, definition, nodes, max(run.submitted_at, run.finished_at or until or run.newest_at))
     walk.back()
     return tuple(reversed(walk.segments))
 
@@ -50,14 +53,13 @@ def path_of(run: RunPhases, definition: Definition | None, until: int = 0) -> tu
 class _Walk:
     """A walk back from the run's end. `at` is how far it has come, ms since the epoch."""
 
-    def __init__(self, run: RunPhases, definition: Definition | None, end: int) -> None:
+    def __init__(self, run: RunPhases, definition: Definition | None, nodes: Sequence[TraceNode], end: int) -> None:
         self.run = run
         self.at = end
         self.segments: list[TraceSegment] = []
-        found = definitions.nodes_of(definition) if not run.before else ()
-        self.waits = {node.id: node.waits_for for node in found}
+        self.waits = {node.id: node.waits_for for node in nodes}
         self.back_edges: dict[str, list[str]] = {}
-        for node in found:
+        for node in nodes:
             for target in node.loops_to:
                 self.back_edges.setdefault(target, []).append(node.id)
         listed: Iterable[Any] = definition.dag.nodes if definition is not None else ()

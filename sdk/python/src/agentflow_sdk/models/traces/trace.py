@@ -7,6 +7,7 @@ from typing import Any
 
 from agentflow_sdk.models.records import Priced, Record
 from agentflow_sdk.models.statuses import RunStatus, StepStatus
+from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class TraceStep(Priced):
     """How a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown` or `error`."""
     reason: str = ""
     """Why the step was skipped or cancelled."""
+    kind: str = ""
+    """The type of its node; of a part of a map or a loop, the type of the body."""
+    child_run_id: str = ""
+    """The run of its subworkflow."""
+    queued_at: int = 0
+    """When it asked for a slot of its keyed lane; 0 if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,10 @@ class Trace(Priced):
     """The version of its workflow."""
     unregistered: bool = False
     """True if the run has a definition of its own that differs from the registered one of its name and version."""
+    nodes: tuple[TraceNode, ...] = ()
+    """The nodes of its definition; none if there are more than 5,000."""
+    critical_path: tuple[TraceSegment, ...] = ()
+    """The chain of work and waits that determined how long the run took; none if it has more than 5,000 segments."""
 
 
 @dataclass(frozen=True, slots=True)
