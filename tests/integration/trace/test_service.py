@@ -28,7 +28,7 @@ from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
-from tests.support import servers
+from tests.support import derived, servers
 from tests.support.waiting import PATIENCE_S, until
 
 from .asking import ask
@@ -277,7 +277,9 @@ async def test_killed_again_and_again_it_holds_every_message_once(world: World, 
         assert (counts.rows, counts.distinct, counts.first_seq, counts.last_seq) == (last, last, 1, last)
         assert counts.removed == 0
         assert held == sorted(held)
+        await derived.reached(world.nc, last)
     assert not list(Path(world.settings.clickhouse_path).glob("agentflow-inserts/*")), "what the killed ones left"
+    await derived.check(world.settings, world.log)
 
 
 async def test_dropped_rebuilt_or_damaged_rows_come_back_from_the_log(

@@ -10,6 +10,8 @@ from typing import Final
 from agentflow_common import package_files, subjects, tasks
 from agentflow_common.connections import clickhouse as ch
 from agentflow_common.runtime.service import Context
+from agentflow_trace.derive.loop import Derive
+from agentflow_trace.derive.store import DeriveStore
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
@@ -33,8 +35,10 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     streams = [
         Ingest(stream, context.log, store, context.settings, context.health.set_part, archive) for stream in STREAMS
     ]
+    derive = Derive(DeriveStore(clickhouse), streams[0], context.health.set_part)
+    streams[0].feed = derive.feed
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
-    handlers = Handlers(store, streams, archive, retention)
+    handlers = Handlers(store, streams, archive, retention, derive)
     context.health.set_part("clickhouse", "opening")
     loops: list[asyncio.Task[None]] = []
     try:
@@ -44,10 +48,11 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
             for ingest in streams:
                 await ingest.prepare()
             await retention.begin(streams[0].held_at_start)
+            await derive.prepare()
             context.probes.add("clickhouse", clickhouse.probe, "ClickHouse does not answer")
             handlers.opened.set()
             loops += [context.guarded(ingest.run()) for ingest in streams]
-            loops.append(context.guarded(retention.run()))
+            loops += [context.guarded(derive.run()), context.guarded(retention.run())]
             yield
     finally:
         await tasks.stop(loops)

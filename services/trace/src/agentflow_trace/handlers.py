@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
 from agentflow_trace import machine
+from agentflow_trace.derive.loop import Derive
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
 from agentflow_trace.store import Store
@@ -27,8 +30,11 @@ PAGE_BYTES_MAX: Final = 3 * 1024 * 1024  # characters; as JSON text they may tak
 class Handlers:
     """Answers from the start on. A question that comes before ClickHouse is open waits for it."""
 
-    def __init__(self, store: Store, streams: Sequence[Ingest], archive: ArchiveStore, retention: Retention) -> None:
+    def __init__(
+        self, store: Store, streams: Sequence[Ingest], archive: ArchiveStore, retention: Retention, derive: Derive
+    ) -> None:
         self._store = store
+        self._derive = derive
         self._archive = archive
         self._retention = retention
         self._streams = {ingest.stream: ingest for ingest in streams}
@@ -79,7 +85,9 @@ class Handlers:
             known = ", ".join(self._streams)
             raise InvalidError.at("stream", f"{request.stream[:40]!r} is not traced", f"use one of {known}")
         await self._open()
-        return await self._store.counts(request.stream)
+        counts = await self._store.counts(request.stream)
+        derived = self._derive.derived if request.stream == subjects.EVENTS_STREAM else 0
+        return msgspec.structs.replace(counts, derived_seq=derived)
 
     async def archived(self, request: rpc.ArchiveRequest) -> rpc.ArchiveReply:
         """Returns a page of a run's events.

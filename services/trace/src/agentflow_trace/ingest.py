@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from nats.js.errors import APIError
@@ -65,6 +65,7 @@ class Ingest:
         self.ingested = 0
         self.identity = ""  # of the log that the rows come from
         self.held_at_start = 0
+        self.feed: Callable[[Sequence[Row]], None] | None = None  # takes the rows that were inserted
         self._archive = archive
         self._kept = (0, 0)  # first and last sequence of purged runs that survive outside of `events`
         self._log = event_log
@@ -238,7 +239,7 @@ class Ingest:
             self._oldest = asyncio.get_running_loop().time()
             self._room.set()
             self._report(self.stream, "ok")
-            await self._advance(batch[-1].stream_seq)
+            await self._advance(batch[-1].stream_seq, batch)
 
     async def _due(self) -> None:
         """Returns when the buffer should be inserted: it is full, old enough, or somebody waits for it."""
@@ -269,10 +270,12 @@ class Ingest:
         batch += self._buffer[len(batch) : len(batch) + batch[-1].later]
         return batch[: rows.same_partition(batch)]
 
-    async def _advance(self, seq: int) -> None:
+    async def _advance(self, seq: int, batch: Sequence[Row] = ()) -> None:
         async with self._moved:
             self.ingested = seq
             self._moved.notify_all()
+        if self.feed is not None:
+            self.feed(batch)
 
     # --- waiting readers ---
 

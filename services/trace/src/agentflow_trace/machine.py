@@ -32,7 +32,7 @@ MOVED: Final = {
 RUN_STATUSES: Final = frozenset({"pending", *MOVED.values(), *ENDED.values()})
 _ENDED_BADLY: Final = frozenset({"failed", "retrying", "outcome_unknown"})
 _ACTIVE: Final = frozenset({"scheduled", "running"})
-_APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, but never folded
+APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, but never folded
 
 
 class Timeline(msgspec.Struct):
@@ -53,9 +53,37 @@ class Timeline(msgspec.Struct):
     def steps(self) -> tuple[TraceStep, ...]:
         """Returns the attempts in the order in which they were first decided, with the time that each waited."""
         for attempt in self.attempts.values():
-            begun = attempt.started_at or (attempt.finished_at if attempt.status not in _ACTIVE else 0)
-            attempt.wait_ms = max(0, begun - attempt.scheduled_at) if begun and attempt.scheduled_at else 0
+            attempt.wait_ms = waited_ms(attempt)
         return tuple(self.attempts.values())
+
+
+def waited_ms(attempt: TraceStep) -> int:
+    """Returns how long an attempt waited until it began, or until it ended without a begin."""
+    begun = attempt.started_at or (attempt.finished_at if attempt.status not in _ACTIVE else 0)
+    return max(0, begun - attempt.scheduled_at) if begun and attempt.scheduled_at else 0
+
+
+class Folding:
+    """A timeline in hand. Rows may be taken in portions: rows of AF_EVENTS in sequence order.
+
+    line: what is decided. ahead: facts that no decision has seen yet, in order.
+    """
+
+    def __init__(self) -> None:
+        self.line = Timeline()
+        self.ahead: deque[Row] = deque()
+
+    def take(self, row: Row) -> None:
+        for one in _now(self.ahead, row):
+            self.apply(one)
+
+    def apply(self, row: Row) -> None:
+        """Applies an event in the place where it took effect."""
+        self.line.trace_id = self.line.trace_id or row.trace_id
+        if row.type in DECISIONS:
+            _decision(self.line, row)
+        else:
+            _fact(self.line, row)
 
 
 def fold(rows: Iterable[Row]) -> Timeline:
@@ -63,29 +91,31 @@ def fold(rows: Iterable[Row]) -> Timeline:
 
     rows: in any order of streams, in sequence order within AF_EVENTS.
     """
-    line = Timeline()
+    folding = Folding()
     for row in ordered(rows):
-        line.trace_id = line.trace_id or row.trace_id
-        if row.type in DECISIONS:
-            _decision(line, row)
-        else:
-            _fact(line, row)
-    return line
+        folding.apply(row)
+    return folding.line
 
 
 def ordered(rows: Iterable[Row]) -> Iterator[Row]:
     """Yields the events of a run in the order in which they took effect. rows: as `fold` takes them."""
-    held: deque[Row] = deque()
+    ahead: deque[Row] = deque()
     for row in rows:
-        if row.stream != subjects.EVENTS_STREAM or row.type in _APART:
-            continue
-        if row.type in DECISIONS:
-            while held and held[0].stream_seq <= row.seen:
-                yield held.popleft()
-            yield row
-        else:
-            held.append(row)
-    yield from held
+        yield from _now(ahead, row)
+    yield from ahead
+
+
+def _now(ahead: deque[Row], row: Row) -> list[Row]:
+    """Returns the events that took effect with this row. ahead: facts that no decision has seen yet."""
+    if row.stream != subjects.EVENTS_STREAM or row.type in APART:
+        return []
+    if row.type not in DECISIONS:
+        ahead.append(row)
+        return []
+    seen: list[Row] = []
+    while ahead and ahead[0].stream_seq <= row.seen:
+        seen.append(ahead.popleft())
+    return [*seen, row]
 
 
 def _fact(line: Timeline, row: Row) -> None:

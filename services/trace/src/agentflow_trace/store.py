@@ -100,7 +100,7 @@ class Store:
 
     async def drop_all(self) -> None:
         """Drops everything. The next start reads the whole log again."""
-        for table in ("events", "log_identity", "schema_migrations"):
+        for table in ("events", "log_identity", "derived_positions", "schema_migrations"):
             await self._clickhouse.command("DROP TABLE IF EXISTS {table:Identifier} SYNC", {"table": table})
 
     # --- reading ---

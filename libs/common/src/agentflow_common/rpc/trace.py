@@ -120,6 +120,7 @@ class TraceCountsReply(Message, frozen=True):
     # those of the rows that stand for a sequence whose message the server had removed before it was read (a
     # schedule that fired, was replaced or purged). rows = distinct = last_seq - first_seq + 1, always.
     removed: int = 0
+    derived_seq: int = 0  # of AF_EVENTS: the sequence up to which the derived tables are whole
 
 
 class TraceCountsRequest(Message, frozen=True):
