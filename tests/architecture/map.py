@@ -30,6 +30,7 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
         "subjects",
         "screening",
         "telemetry",
+        "metrics",
         "json_values",
         "places",
         "package_files",

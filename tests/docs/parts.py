@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common.definition import json_schema
 from agentflow_common.schedules.json_schema import schedule_schema
-from tests.docs import builder, detection, errors, permissions, settings, transitions
+from tests.docs import builder, detection, errors, metrics, permissions, settings, transitions
 from tests.support.paths import ROOT
 
 
@@ -44,6 +44,8 @@ PARTS: Final = (
     Part("docs/errors.md", "tree", errors.tree),
     Part("docs/errors.md", "kinds", errors.kinds),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
+    Part("docs/metrics.md", "labels", metrics.labels_table),
+    Part("docs/metrics.md", "metrics", metrics.metrics_table),
     Part("docs/schema/schedule.schema.json", "", lambda: json_schema.text(schedule_schema())),
     Part("docs/schema/workflow.schema.json", "", lambda: json_schema.text(json_schema.workflow_schema())),
     Part("docs/settings.md", "settings", settings.table),

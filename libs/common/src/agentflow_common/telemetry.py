@@ -1,4 +1,4 @@
-"""Structured logs, metrics under the names of docs/metrics, and OpenTelemetry spans whose context rides in the events.
+"""Structured logs, and OpenTelemetry spans whose context rides in the events. Metrics are in the room `metrics`.
 
 No payload is ever logged: logs carry ids, types, counts and durations.
 """
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram
 
 from agentflow_common import json_values
 from agentflow_common.settings import Settings
@@ -30,34 +29,6 @@ _OURS: Final = tuple(
 )
 _QUOTING: Final = ("pypdf", "charset_normalizer", "bs4")
 _state: dict[str, Any] = {"service": "", "tracer": None, "provider": None}
-
-RUNS: Final = Counter("workflow_runs", "Runs by final status", ["status", "workflow"])  # exposed as ..._total
-RUN_SECONDS: Final = Histogram(
-    "workflow_duration_seconds",
-    "Run duration, submission to end",
-    ["status"],
-    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
-)
-RUN_COST_CENTS: Final = Histogram(
-    "workflow_cost_cents", "Cost of a run", ["workflow"], buckets=(0.001, 0.01, 0.1, 1, 10, 100, 1000, 10000)
-)
-STEP_RETRIES: Final = Counter("step_retries", "Step attempts after the first", ["workflow"])
-CACHE_HITS: Final = Counter("cache_hits", "Model answers served from the cache", ["quality"])
-PROVIDER_REQUESTS: Final = Counter("provider_requests", "Calls to model providers", ["provider", "model", "status"])
-LLM_REQUESTS: Final = Counter("llm_requests", "LLM calls", ["provider", "model", "status"])
-LLM_TOKENS: Final = Counter("llm_tokens", "Tokens", ["type"])
-LLM_SECONDS: Final = Histogram("llm_response_time_seconds", "LLM response time", ["provider", "model"])
-TOOL_EXECUTIONS: Final = Counter("tool_executions", "Tool executions", ["tool", "status"])
-DEAD_LETTERS: Final = Counter("dead_letters", "Messages put with the dead letters", ["origin", "reason"])
-DEAD_LETTERS_HELD: Final = Gauge("dead_letters_held", "Dead letters that wait for a decision")
-RUNS_ARCHIVED: Final = Counter("runs_archived", "Finished runs that were purged from the log")
-RUNS_WAITING: Final = Gauge(
-    "runs_waiting_for_archive", "Finished runs that are older than the retention and still in the log"
-)
-ACTIVE_RUNS: Final = Gauge("active_runs", "Unfinished runs in a scheduler's hand")
-READY_STEPS: Final = Gauge("ready_steps", "Steps of a scheduler that are offered or waiting, and not finished")
-QUEUE_LAG: Final = Gauge("queue_lag", "Messages that wait in a consumer", ["queue"])
-RPC_SECONDS: Final = Histogram("rpc_duration_seconds", "Request/reply handling time", ["verb", "status"])
 
 
 class JsonFormatter(logging.Formatter):

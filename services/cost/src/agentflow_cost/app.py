@@ -11,7 +11,7 @@ from typing import Final
 from agentflow_common import subjects, tasks
 from agentflow_common.connections import postgres, transient
 from agentflow_common.runtime.service import Context
-from agentflow_cost import prices
+from agentflow_cost import metrics, prices
 from agentflow_cost.budget_handlers import BudgetHandlers
 from agentflow_cost.handlers import Handlers, HealthBook
 from agentflow_cost.settings import CostSettings
@@ -33,7 +33,8 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
     async with postgres.opened(settings, SCHEMA, __file__) as pool:
         store = Store(pool)
         handlers = Handlers(store, book, catalogue.choices(), health, context.log, context.clock)
-        budgets = BudgetHandlers(BudgetStore(pool), context.log, context.clock)
+        budget_store = BudgetStore(pool)
+        budgets = BudgetHandlers(budget_store, context.log, context.clock)
         settler = Settler(context.log, store, context.clock, health, context.health)
         queue = await settler.start()
         context.needs_postgres(pool)
@@ -42,6 +43,7 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
             loops = [
                 context.guarded(settler.run(queue)),
                 context.guarded(_sweep(context, store, budgets)),
+                context.guarded(metrics.watch(budget_store, health, context.clock)),
             ]
             try:
                 yield

@@ -20,14 +20,15 @@ import asyncpg
 import msgspec
 from nats.js import api
 
-from agentflow_common import events, subjects, tasks, telemetry
+from agentflow_common import events, subjects, tasks
 from agentflow_common.clock import Clock
 from agentflow_common.connections import transient
 from agentflow_common.events import CostSettled, LlmUsage, StepCompleted, StepFailed
 from agentflow_common.log.consumers import Delivery, PullError, WorkQueue
 from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_common.runtime.health_server import Health as ServiceHealth
-from agentflow_cost import budgets, machine
+from agentflow_cost import budgets, machine, metrics
 from agentflow_cost.handlers import HealthBook
 from agentflow_cost.machine import Hold, Settlement
 from agentflow_cost.store import Receipt, Store
@@ -141,7 +142,7 @@ class Settler:
         self._service.set_part("settle", "ok")
         for delivery in batch:
             await self._log.ack(delivery)
-        telemetry.QUEUE_LAG.labels("cost.settle").set(batch[-1].pending)
+        QUEUE_LAG.labels("cost.settle").set(batch[-1].pending)
 
     async def _take_effect(self, found: Sorted) -> None:
         """Settles the items, records the ends of runs, and writes the ledger. Idempotent."""
@@ -170,6 +171,7 @@ class Settler:
         for item in items:
             if receipts[item.delivery.seq].fresh:
                 self._learn(item)
+                metrics.count(item.event.org, item.usage)
 
     async def _record(self, items: Sequence[Item]) -> dict[int, Receipt]:
         """Records sequences, accounts and reservations in one transaction."""

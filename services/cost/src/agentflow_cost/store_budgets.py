@@ -90,6 +90,18 @@ class BudgetStore:
         )  # fmt: skip
         return await self._filled([Budget(**dict(row)) for row in rows], now_ms)
 
+    async def fullest(self, now_ms: int, limit: int) -> list[Budget]:
+        """Returns the budgets of all orgs of which the largest part is spent, with their amounts."""
+        starts = [periods.bounds(period, now_ms)[0] for period in periods.PERIODS]
+        rows = await self._pool.fetch(
+            "SELECT b.id, b.org, b.name, b.period, b.limit_nano, b.scope, b.created_at FROM budgets b"
+            " JOIN unnest($1::text[], $2::bigint[]) AS p(period, start) ON p.period = b.period"
+            " LEFT JOIN accounts a ON a.id = 'budget:' || b.id || ':' || p.start"
+            " ORDER BY coalesce(a.spent_nano, 0)::float8 / b.limit_nano DESC, b.id LIMIT $3",
+            list(periods.PERIODS), starts, limit,
+        )  # fmt: skip
+        return await self._filled([Budget(**dict(row)) for row in rows], now_ms)
+
     async def find(self, org: str, id_or_name: str, now_ms: int) -> Budget | None:
         """Returns a budget by id, or else by name."""
         found = await _find(self._pool, org, id_or_name)

@@ -22,7 +22,7 @@ from agentflow_gateway.api.door import Door
 from agentflow_gateway.backpressure.load_reports import Load
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.grpc_services import registration
-from agentflow_gateway.operations import dead_letters
+from agentflow_gateway.operations import dead_letters, jetstream_metrics
 from agentflow_gateway.run_tails import Tails
 from agentflow_gateway.runs.projection import ApprovalProjection, Projection
 from agentflow_gateway.schedules import wiring as schedule_wiring
@@ -71,6 +71,7 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             await stack.enter_async_context(context.background(projection.run()))
         await stack.enter_async_context(context.background(load.run()))
         await stack.enter_async_context(context.background(dead_letters.watch_number(context.nc)))
+        await stack.enter_async_context(context.background(jetstream_metrics.watch(context.nc)))
         http_port = await stack.enter_async_context(schedule_wiring.serving(deps, context))
         context.ports["api_http"] = http_port
         handlers = registration.handlers(f"{settings.api_host}:{http_port}")

@@ -7,12 +7,12 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from agentflow_common import ids, rpc
 from agentflow_common.clock import Clock
 from agentflow_common.errors import InvalidError
+from agentflow_common.metrics.threads import MeasuredThreads
 from agentflow_common.rpc import PromptVersion
 from agentflow_common.rpc.bus import Route
 from agentflow_prompt import builtins, machine
@@ -62,7 +62,7 @@ class Handlers:
         self._clock = clock
         self._versions: Lru[PromptVersion] = Lru(VERSIONS_MAX)
         self._compiled: Lru[Compiled] = Lru(COMPILED_MAX)
-        self._threads = ThreadPoolExecutor(RENDER_THREADS, thread_name_prefix="render")
+        self._threads = MeasuredThreads("render", RENDER_THREADS)
 
     def routes(self) -> list[Route]:
         return [

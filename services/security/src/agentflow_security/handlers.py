@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import nats.errors
-from prometheus_client import Counter
 
 from agentflow_common import ids, screening, subjects
 from agentflow_common.clock import Clock
@@ -23,6 +22,7 @@ from agentflow_common.events import AuditRecorded, encode
 from agentflow_common.log import blobs
 from agentflow_common.log.blobs import PAYLOAD_BYTES_MAX
 from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.metrics.security import BLOCKED, FINDINGS, RESTORED
 from agentflow_common.rpc import AdoptReply, AdoptRequest, ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
 from agentflow_security import machine
 from agentflow_security.detect import DETECTORS, Detector
@@ -31,10 +31,6 @@ from agentflow_security.store import Row, Store
 from agentflow_security.vault import Vault
 
 log = logging.getLogger(__name__)
-
-FINDINGS: Final = Counter("security_findings", "Sensitive values replaced by vault tokens", ["entity"])
-RESTORED: Final = Counter("security_restored", "Vault tokens replaced by their originals", ["entity"])
-BLOCKED: Final = Counter("security_blocked", "Texts that could not be examined and were not passed on")
 
 ACTOR: Final = "security"
 _THREAD_BYTES_MIN: Final = 32 * 1024  # about 10 ms of detection: longer texts are examined on a thread

@@ -15,17 +15,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from nats.js.errors import APIError
-from prometheus_client import Counter
 
-from agentflow_common import subjects, tasks, telemetry
+from agentflow_common import subjects, tasks
 from agentflow_common.connections import clickhouse
 from agentflow_common.errors import DeadlineError
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.metrics import trace as metrics
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_trace import rows
 from agentflow_trace.rows import Row
 from agentflow_trace.settings import TraceSettings
@@ -33,11 +35,6 @@ from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore
 
 log = logging.getLogger(__name__)
-
-ROWS = Counter("trace_rows", "Rows written to ClickHouse", ["stream"])  # exposed as trace_rows_total
-FAILURES = Counter(
-    "trace_insert_failures", "Inserts that failed, after which ClickHouse was asked for its newest row", ["stream"]
-)
 
 WAIT_S: Final = 2.0  # without messages for this long the stream is checked, which also detects a silent server
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; beyond it the tail delivers no more
@@ -83,7 +80,7 @@ class Ingest:
         self._waiting = 0
         self._tail: Tail | None = None
         self._moved = asyncio.Condition()
-        self._lag = telemetry.QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
+        self._lag = QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
 
     async def prepare(self) -> None:
         """Finds the position from which to continue.
@@ -98,6 +95,8 @@ class Ingest:
         lost = held.rows and (held.last > info.state.last_seq or held.first > max(1, info.state.first_seq))
         lost = lost or not await self._same_newest(held.last)
         if (known or held.rows) and (known != identity or not held.whole or lost):
+            if known == identity:
+                metrics.GAPS.labels(self.stream).inc()
             log.warning(
                 "rows are dropped and read from the log again",
                 extra={"stream": self.stream, "rows": held.rows, "whole": held.whole, "same_log": known == identity},
@@ -140,7 +139,7 @@ class Ingest:
                     group.create_task(self._write(), name=f"trace-write-{self.stream}")
             except* Exception as errors:
                 first = errors.exceptions[0]
-                FAILURES.labels(self.stream).inc()
+                metrics.INSERT_FAILURES.labels(self.stream).inc()
                 self._report(self.stream, f"ingestion stopped: {type(first).__name__}; trying again")
                 log.warning("ingestion stopped", extra={"stream": self.stream}, exc_info=first)
             if asyncio.get_running_loop().time() - began > 10 * PAUSE_S_MAX:
@@ -181,6 +180,8 @@ class Ingest:
                     self._pending = delivery.pending
                     await self._take(delivery)
                 self._lag.set(self._pending + len(self._buffer))
+                if not self._pending and not self._buffer:
+                    metrics.INGEST_AGE.labels(self.stream).set(0)
                 while self._bytes >= BUFFER_BYTES_MAX or len(self._buffer) >= 4 * self._rows_max:
                     self._room.clear()
                     await self._room.wait()
@@ -212,6 +213,7 @@ class Ingest:
         Deliveries have no gap, so the server had removed these messages.
         """
         restored = self._kept[1] >= first
+        metrics.REMOVED.labels(self.stream).inc(last - first + 1)
         if last - first < GAP_INLINE_MAX and not restored:
             for seq in range(first, last + 1):
                 self._put(rows.removed(self.stream, seq, stored_at))
@@ -233,7 +235,8 @@ class Ingest:
             await self._due()
             batch = self._batch()
             await self._store.insert(batch)
-            ROWS.labels(self.stream).inc(len(batch))
+            metrics.ROWS.labels(self.stream).inc(len(batch))
+            metrics.INGEST_AGE.labels(self.stream).set(max(0.0, time.time() - batch[-1].stored_at / 1000))
             del self._buffer[: len(batch)]
             self._bytes -= sum(len(row.body) + 256 for row in batch)
             self._oldest = asyncio.get_running_loop().time()

@@ -25,12 +25,13 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotFoundError
 
-from agentflow_common import subjects, telemetry
+from agentflow_common import subjects
 from agentflow_common.clock import Clock
 from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, RetryableError
 from agentflow_common.log import object_reads
 from agentflow_common.log.durables import seen_by_all
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.metrics.trace import RUNS_ARCHIVED, RUNS_WAITING
 from agentflow_common.rpc import Empty, RetentionReply, SetRetentionRequest
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.settings import TraceSettings
@@ -202,7 +203,7 @@ class Retention:
                 after = runs[-1][2]
             await self._sweep_late(cutoff, whole=not waiting)
         self._waiting, self._swept_at = waiting, self._clock.now_ms()
-        telemetry.RUNS_WAITING.set(sum(waiting.values()))
+        RUNS_WAITING.set(sum(waiting.values()))
         return count
 
     async def _batch(
@@ -217,7 +218,7 @@ class Retention:
                 going.append((item, messages))
         await self._purge([Purged(i.org, i.run, i.newest_seq, i.ended_seq, n, False) for i, n in going],
                           {(i.org, i.run) for i, _ in going if i.timers})  # fmt: skip
-        telemetry.RUNS_ARCHIVED.inc(len(going))
+        RUNS_ARCHIVED.inc(len(going))
         if not waiting:
             self._floor = runs[-1][2]
         return len(going)

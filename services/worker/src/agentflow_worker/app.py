@@ -15,8 +15,9 @@ import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
-from agentflow_common import subjects, tasks, telemetry
+from agentflow_common import subjects, tasks
 from agentflow_common.log.consumers import PullError, WorkQueue
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_common.rpc import bus
 from agentflow_common.runtime.service import Context
 from agentflow_worker.models.llm_step import LlmDeps
@@ -106,7 +107,7 @@ async def _consume(queue: WorkQueue, executor: Executor, pool: str) -> None:
                 running.add(task)
                 task.add_done_callback(ended)
             if batch:
-                telemetry.QUEUE_LAG.labels(f"lane.{pool}").set(batch[-1].pending)
+                QUEUE_LAG.labels(f"lane.{pool}").set(batch[-1].pending)
     finally:
         await tasks.stop(running)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -25,13 +24,14 @@ from agentflow_common.errors import (
     TerminalError,
 )
 from agentflow_common.json_values import JsonError
+from agentflow_common.metrics.threads import MeasuredThreads
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
 
 __all__ = ["StepContext", "from_state", "invoke", "offload"]
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_pool: list[ThreadPoolExecutor] = []
+_pool: list[MeasuredThreads] = []
 
 
 async def invoke(registration: Registration, args: dict[str, Any], context: StepContext) -> Any:
@@ -189,6 +189,6 @@ async def offload(call: Any, threads_max: int = 16) -> Any:
     this task's context.
     """
     if not _pool:
-        _pool.append(ThreadPoolExecutor(threads_max, "agentflow-step"))
+        _pool.append(MeasuredThreads("steps", threads_max))
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_pool[0], contextvars.copy_context().run, call)

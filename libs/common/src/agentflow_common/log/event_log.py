@@ -20,12 +20,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from agentflow_common import subjects, telemetry
+from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log import dead_letters, fast_path
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.fast_path import Message
 from agentflow_common.log.readings import Readings
+from agentflow_common.metrics.log import DEAD_LETTERS
 
 ACK_TIMEOUT_S: Final = 5.0
 SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
@@ -283,7 +284,7 @@ class EventLog:
         )
         with contextlib.suppress(ConflictError):  # its letter is there already
             if not (await self.append(entry)).duplicate:
-                telemetry.DEAD_LETTERS.labels(origin, why).inc()
+                DEAD_LETTERS.labels(origin, why).inc()
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""

@@ -30,6 +30,7 @@ from agentflow_common.errors import (
     from_body,
     to_body,
 )
+from agentflow_common.metrics import calls
 from agentflow_common.rpc.verbs import Verb
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ CONCURRENCY_MAX: Final = 64  # handlers of one verb at once in one process; more
 RETRY_AFTER_MS: Final = 500
 AWAY_S_MAX: Final = 2.0  # a question waits so long for the connection to come back
 RPC_BYTES_MAX: Final = 7 * 1024 * 1024  # below the server's max_payload of 8 MiB
+_UNANSWERED: Final = frozenset({"service_unavailable", "rpc_timeout", "log_unavailable"})  # kinds
 _encoder: Final = msgspec.json.Encoder()
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -56,6 +58,21 @@ async def call(
     Raises the AgentFlowError that it answered, RetryableError if no service serves the verb or NATS is away, and
     DeadlineError if no answer came in time. Every verb may be asked again.
     """
+    began, status = time.perf_counter(), "ok"
+    try:
+        return await _ask(nc, verb, request, trace, timeout_s or verb.timeout_s)
+    except AgentFlowError as error:
+        status = error.kind if error.kind in _UNANSWERED else error.code
+        raise
+    except asyncio.CancelledError:
+        status = "cancelled"
+        raise
+    finally:
+        name = f"{verb.service}.{verb.name}"
+        calls.RPC_CALL_SECONDS.labels(name, status).observe(time.perf_counter() - began)
+
+
+async def _ask(nc: Client, verb: Verb[Reply], request: Any, trace: str, limit: float) -> Reply:
     try:
         data = _encoder.encode(request)
     except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, what is not JSON
@@ -66,7 +83,6 @@ async def call(
             f"{verb.subject}: the request is {len(data):,} bytes, the limit is {RPC_BYTES_MAX:,}", kind="too_large"
         )
     headers = {"traceparent": trace} if trace else None
-    limit = timeout_s or verb.timeout_s
     with telemetry.span(f"call {verb.service}.{verb.name}", trace, "client") as span:
         if headers:
             headers["traceparent"] = span.traceparent
@@ -230,12 +246,14 @@ def _answerer(verb: Verb[Any], handler: Handler) -> Callable[[bytes, Mapping[str
     from agentflow_common.connections import transient  # with the drivers, which those who only call need not load
 
     decoder = msgspec.json.Decoder(verb.request)
+    name = f"{verb.service}.{verb.name}"
+    active = calls.RPC_ACTIVE.labels(name)
 
     async def answer(data: bytes, headers: Mapping[str, Any]) -> bytes:
         began = time.perf_counter()
         body: ErrorBody | None = None
         parent = str(headers.get("traceparent", ""))
-        with telemetry.span(f"{verb.service}.{verb.name}", parent, "server"):
+        with active.track_inprogress(), telemetry.span(name, parent, "server"):
             try:
                 request = decoder.decode(data)
                 with telemetry.log_context(
@@ -259,7 +277,7 @@ def _answerer(verb: Verb[Any], handler: Handler) -> Callable[[bytes, Mapping[str
             if body is not None:
                 reply = _encoder.encode({"error": body})
         status = "ok" if body is None else body.code
-        telemetry.RPC_SECONDS.labels(f"{verb.service}.{verb.name}", status).observe(time.perf_counter() - began)
+        calls.RPC_SECONDS.labels(name, status).observe(time.perf_counter() - began)
         return reply
 
     return answer

@@ -12,6 +12,9 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agentflow_common.metrics import calls
+
+ROUTES: Final = frozenset({"/healthz", "/health", "/readyz", "/ready", "/metrics"})
 STILL_S_MAX: Final = 3.5  # without a beat: the service's loop answers nobody
 STUCK_S_MAX: Final = 60.0  # without a beat: a restart is the only help
 
@@ -101,22 +104,29 @@ def start(health: Health, host: str, port: int) -> HealthServer:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            began = time.perf_counter()
             path = self.path.split("?", 1)[0]
-            if path in {"/healthz", "/health"}:
-                self._send(200 if health.alive else 503, "application/json", msgspec.json.encode(health.body()))
-            elif path in {"/readyz", "/ready"}:
-                self._send(200 if health.ready else 503, "application/json", msgspec.json.encode(health.body()))
-            elif path == "/metrics":
-                self._send(200, CONTENT_TYPE_LATEST, generate_latest())
-            else:
-                self._send(404, "application/json", b'{"error":"try /healthz, /readyz or /metrics"}')
+            code = self._answer(path)
+            route = path if path in ROUTES else "unknown"
+            calls.HTTP_SECONDS.labels(route).observe(time.perf_counter() - began)
+            calls.HTTP_REQUESTS.labels(route, str(code)).inc()
 
-        def _send(self, code: int, content_type: str, body: bytes) -> None:
+        def _answer(self, path: str) -> int:
+            if path in {"/healthz", "/health"}:
+                return self._send(200 if health.alive else 503, "application/json", msgspec.json.encode(health.body()))
+            if path in {"/readyz", "/ready"}:
+                return self._send(200 if health.ready else 503, "application/json", msgspec.json.encode(health.body()))
+            if path == "/metrics":
+                return self._send(200, CONTENT_TYPE_LATEST, generate_latest())
+            return self._send(404, "application/json", b'{"error":"try /healthz, /readyz or /metrics"}')
+
+        def _send(self, code: int, content_type: str, body: bytes) -> int:
             self.send_response(code)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            return code
 
         def log_message(self, *_args: Any) -> None:
             pass

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from agentflow_common import tasks
+from agentflow_common.metrics import process
 from agentflow_common.runtime.health_server import Health
 
 log = logging.getLogger(__name__)
@@ -97,4 +98,6 @@ class Probes:
         """Notes the time again and again. Readiness looks at its age: a loop that stands still notes nothing."""
         while True:
             self._health.beat()
+            began = time.monotonic()
             await asyncio.sleep(BEAT_S)
+            process.LOOP_LAG_SECONDS.observe(max(0.0, time.monotonic() - began - BEAT_S))

@@ -27,9 +27,11 @@ from agentflow_common.connections.nats_client import connect
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import ensure_streams
+from agentflow_common.metrics.threads import MeasuredThreads
 from agentflow_common.rpc import bus
 from agentflow_common.runtime import health_server
 from agentflow_common.runtime.probes import ANSWER_S_MAX, Probes
+from agentflow_common.runtime.saturation import Saturation
 from agentflow_common.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "connect", "main", "running"]
 
 GONE_S_MAX: Final = 20.0  # a cluster that starts knows its streams only when it has a leader
+THREADS_MAX: Final = min(32, (os.cpu_count() or 1) + 4)  # of the loop's own pool, as Python chooses
 RPC_DEAD_S_MAX: Final = 60.0  # without an answer to itself, while its own connection carries questions: it starts anew
 log = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -57,6 +60,7 @@ class Context(Generic[SettingsT]):
         self.stopping = asyncio.Event()
         self.started = asyncio.Event()  # set when the service has said that it is ready
         self.probes = Probes(health, self.fail)
+        self.saturation = Saturation(nc)
 
     def fail(self, why: str) -> None:
         """Ends the service, visibly: it is not alive any more, and its supervisor starts it again."""
@@ -123,6 +127,7 @@ class Context(Generic[SettingsT]):
         """Makes the service ready only while PostgreSQL answers a query."""
         from agentflow_common.connections import postgres  # not every service needs its driver
 
+        self.saturation.add_pool("postgres", pool)
         self.probes.add("postgres", functools.partial(postgres.ping, pool), "PostgreSQL does not answer")
 
 
@@ -172,7 +177,7 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
         await ensure_streams(nc, settings.replicas)
         await context.log.start()
         await _watch_connection(context)
-        async with app(context):
+        async with context.background(context.saturation.run()), app(context):
             await context.probes.first()
             health.begun = True
             _announce(context)
@@ -222,6 +227,7 @@ def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
     async def body() -> None:
         stop, started = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(MeasuredThreads("default", THREADS_MAX))
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, _log_tasks)

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
-from prometheus_client import Counter, Histogram
 
 from agentflow_common import telemetry
 from agentflow_common.errors import InvalidError, OverloadedError
+from agentflow_common.metrics import calls
 from agentflow_gateway import auth_rules
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.auth import Authenticator
@@ -35,16 +35,6 @@ OPEN_SERVICES: Final = frozenset(
 )
 _LONG: Final = frozenset({"WaitRun"})  # calls that wait; they have a bound of their own
 _RUN_ID: Final = re.compile(r"run_[0-9a-z]{26}\Z")
-REQUESTS: Final = Counter("grpc_requests", "Calls by method and status", ["method", "code"])
-SECONDS: Final = Histogram(
-    "grpc_request_duration_seconds",
-    "Time to serve a call; streams excluded",
-    ["method"],
-    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-)
-ACTIVE: Final = Histogram(
-    "grpc_stream_duration_seconds", "Life of a stream", ["method"], buckets=(1, 10, 60, 600, 3600)
-)
 
 
 class _Visit:
@@ -59,6 +49,7 @@ class _Visit:
         self.kind = ""
         self.code = "OK"
         self._began = time.perf_counter()
+        calls.GRPC_ACTIVE.labels(method).inc()
 
     def failed(self, error: BaseException) -> grpc.Status:
         cause = errors.for_client(error)
@@ -67,8 +58,9 @@ class _Visit:
 
     def close(self) -> None:
         seconds = time.perf_counter() - self._began
-        REQUESTS.labels(self.method, self.code).inc()
-        (ACTIVE if self.stream else SECONDS).labels(self.method).observe(seconds)
+        calls.GRPC_ACTIVE.labels(self.method).dec()
+        calls.GRPC_REQUESTS.labels(self.method, self.code).inc()
+        (calls.GRPC_STREAM_SECONDS if self.stream else calls.GRPC_SECONDS).labels(self.method).observe(seconds)
         extra = {"method": self.method, "code": self.code, "ms": round(seconds * 1000, 1), "org": self.org}
         extra |= {k: v for k, v in (("run", self.run), ("trace", self.trace), ("kind", self.kind)) if v}
         level = logging.INFO if self.code in {"OK", "CANCELLED"} or self.kind else logging.WARNING

@@ -22,12 +22,13 @@ from nats.js.errors import APIError
 from nats.js.errors import NotFoundError as NoMessageError
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, subjects, telemetry
+from agentflow_common import ids, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, TerminalError
 from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.log.event_log import Entry
+from agentflow_common.metrics.log import DEAD_LETTERS_HELD
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api.call import APPEND_S_MAX, Call
 from agentflow_gateway.auth_rules import Identity
@@ -289,7 +290,7 @@ async def watch_number(nc: Client) -> None:
     """Keeps the gauge of dead letters up to date until it is cancelled."""
     while True:
         with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
-            telemetry.DEAD_LETTERS_HELD.set((await nc.jsm().stream_info(subjects.DEAD_STREAM)).state.messages)
+            DEAD_LETTERS_HELD.set((await nc.jsm().stream_info(subjects.DEAD_STREAM)).state.messages)
         await asyncio.sleep(COUNT_EVERY_S)
 
 

@@ -14,9 +14,9 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.connections import transient
 from agentflow_common.log.consumers import Delivery
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runs.transitions import STATUS_AFTER
-from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.store.approvals import ApprovalRow

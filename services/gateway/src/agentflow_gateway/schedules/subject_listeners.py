@@ -25,6 +25,7 @@ from agentflow_common import tasks as background
 from agentflow_common.connections import transient
 from agentflow_common.errors import UNREADABLE, AgentFlowError, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
+from agentflow_common.metrics.calls import TRIGGERS
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call import Call
@@ -32,7 +33,6 @@ from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import subject_rules, triggers
 from agentflow_gateway.schedules.triggers import Trigger
-from agentflow_gateway.schedules.webhook_server import TRIGGERS
 from agentflow_gateway.store.schedules import ScheduleRow
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from prometheus_client import Counter
 
 from agentflow_common import telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
+from agentflow_common.metrics.calls import HTTP_REQUESTS, HTTP_SECONDS, TRIGGERS
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import auth_rules, limits
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 DELIVERIES_MAX: Final = 64  # served at once by one gateway
 SERVE_S_MAX: Final = 20.0
 PATH: Final = "/api/v1/triggers/{org}/{name}"
-TRIGGERS: Final = Counter("schedule_triggers", "Triggers by kind and outcome", ["kind", "code"])
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _STATUS: Final = {
     "invalid_argument": 400,
@@ -105,6 +105,7 @@ class Webhooks:
         """
         from starlette.responses import Response
 
+        began = time.perf_counter()
         code, body, retry_after_ms = 500, b"", None
         try:
             async with asyncio.timeout(SERVE_S_MAX):
@@ -118,7 +119,9 @@ class Webhooks:
             code, retry_after_ms = status_of(cause), cause.retry_after_ms
             problems = [{"place": p.place, "message": p.message, "fix": p.fix} for p in cause.problems]
             body = msgspec.json.encode({"error": {"kind": cause.kind, "message": cause.message, "problems": problems}})
-        TRIGGERS.labels("webhook", code).inc()
+        TRIGGERS.labels("webhook", str(code)).inc()
+        HTTP_REQUESTS.labels(PATH, str(code)).inc()
+        HTTP_SECONDS.labels(PATH).observe(time.perf_counter() - began)
         headers = {} if retry_after_ms is None else {"retry-after": str(max(1, retry_after_ms // 1000))}
         return Response(body, code, headers, media_type="application/json")
 

@@ -13,9 +13,10 @@ import logging
 
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import telemetry
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.transient import SURVIVED
+from agentflow_common.metrics import workflow
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.controls import Controls
@@ -71,12 +72,14 @@ class Engine:
                     await self._decider.advance({})  # the dropped entities have left room in the worker pools
                 if came:
                     await self._join(came)
+                workflow.SHARDS.set(len(shards.served))
                 self._context.health.set_part("shards", "ok" if shards.served else self._leases.why_none)
                 batch = await shards.batch(0.5)
                 if batch or self.memory.parked or self._controls.changed.is_set():
-                    await self._turn(batch)
+                    with workflow.TURN_SECONDS.time():
+                        await self._turn(batch)
                 if batch:
-                    telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
+                    QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
                 due = shards.saver.due(len(self.memory.entities), idle=not batch)
                 if due in shards.served:
                     shards.saver.begin(due, *self._contents(due))

@@ -16,9 +16,9 @@ from typing import Final
 import msgspec
 from nats.js.kv import KeyValue
 
-from agentflow_common import telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.log.transient import AWAY
+from agentflow_common.metrics import workflow
 
 EVERY_S: Final = 1.0
 POOLS_MAX: Final = 500  # pools of one report
@@ -49,8 +49,10 @@ async def report(bucket: KeyValue, measure: Callable[[], Load], clock: Clock) ->
         load = measure()
         load.rss_bytes = resident_bytes()
         load.at = clock.now_ms()
-        telemetry.ACTIVE_RUNS.set(load.active_runs)
-        telemetry.READY_STEPS.set(load.ready_steps)
+        workflow.ACTIVE_RUNS.set(load.active_runs)
+        workflow.READY_STEPS.set(load.ready_steps)
+        for pool, steps in load.pools.items():
+            workflow.POOL_OFFERED.labels(pool).set(steps)
         with contextlib.suppress(*AWAY):
             await bucket.put(key, msgspec.json.encode(load))
         await asyncio.sleep(EVERY_S)

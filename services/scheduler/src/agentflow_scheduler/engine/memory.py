@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Iterable
 from typing import Final
 
 from agentflow_common.clock import Clock
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.metrics import workflow
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.load_report import POOLS_MAX, Load
 from agentflow_scheduler.engine.pools import Pools
+from agentflow_scheduler.engine.silence import Silence
 from agentflow_scheduler.entities import Entity, State, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.runs.plan import Plans
@@ -34,6 +37,7 @@ class Memory:
         self._log = event_log
         self._clock = clock
         self._window_steps = settings.window_steps
+        self._silence = Silence()
         self._plans = Plans(settings.chain_steps, settings.subworkflow_depth_max)
         self.clear()
 
@@ -50,8 +54,16 @@ class Memory:
 
     def load(self) -> Load:
         runs = [entity for entity in self.entities.values() if isinstance(entity, Run)]
+        self._measure()
         pools = dict(itertools.islice(self.pools.offered().items(), POOLS_MAX))
         return Load(len(runs), sum(len(run.in_flight) for run in runs), pools=pools)
+
+    def _measure(self) -> None:
+        workflow.PARKED_RUNS.set(len(self.parked))
+        workflow.WAITING_RUNS.set(len(self.pools.waiting()))
+        workflow.WINDOW_STEPS.set(self._window_steps)
+        runs = ((key, entity) for key, entity in self.entities.items() if isinstance(entity, Run))
+        workflow.SILENCE_SECONDS.set(self._silence.longest(runs, time.monotonic()))
 
     def states(self, shard: int) -> list[State]:
         """Returns the states of a shard for a snapshot. Lanes that may leave memory leave it first."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.metrics import workflow
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.append import Turn
 from agentflow_scheduler.engine.log_trim import Trimmer
@@ -18,6 +19,8 @@ from agentflow_scheduler.engine.timers import purge_timers, set_timers
 from agentflow_scheduler.entities import is_over
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.shards import Shards
+
+WAITS: Final = frozenset({"wait", "approval", "signal", "subworkflow"})  # kinds of steps that no worker runs
 
 
 class Publisher:
@@ -49,7 +52,9 @@ class Publisher:
         for decision in turn.decisions:
             if isinstance(decision, ev.StepScheduled):
                 if decision.attempt > 1:
-                    telemetry.STEP_RETRIES.labels(run.plan.workflow).inc()
+                    workflow.STEP_RETRIES.labels(run.plan.workflow).inc()
+            elif isinstance(decision, ev.RunStarted):
+                workflow.RUNS_STARTED.labels(run.plan.workflow).inc()
             elif isinstance(decision, ev.TimerSet):
                 run.used_timers = True
             elif isinstance(decision, ev.StepCancelled | ev.StepTimedOut):
@@ -66,11 +71,14 @@ class Publisher:
 
     def _finish(self, key: EntityKey, run: Run, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
         state = run.state
-        workflow = run.plan.workflow
-        telemetry.RUNS.labels(str(state.status), workflow).inc()
-        telemetry.RUN_SECONDS.labels(str(state.status)).observe(decision.duration_ms / 1000)
-        telemetry.RUN_COST_CENTS.labels(workflow).observe(state.cost_nano / 10_000_000)
-        with telemetry.span("run", state.trace, workflow=workflow, status=str(state.status), run=state.run):
+        name = run.plan.workflow
+        workflow.RUNS.labels(str(state.status), name).inc()
+        workflow.RUN_SECONDS.labels(str(state.status), name).observe(decision.duration_ms / 1000)
+        workflow.RUN_COST_CENTS.labels(name).observe(state.cost_nano / 10_000_000)
+        for step in state.steps.values():
+            if step.kind in WAITS and step.finished_at and (began := step.scheduled_at or step.started_at):
+                workflow.STEP_WAIT_SECONDS.labels(name, step.kind).observe((step.finished_at - began) / 1000)
+        with telemetry.span("run", state.trace, workflow=name, status=str(state.status), run=state.run):
             self._memory.drop(key)
         if run.used_timers:
             task = asyncio.ensure_future(purge_timers(self._log, key))

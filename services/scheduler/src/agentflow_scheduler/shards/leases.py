@@ -29,6 +29,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.log.event_log import EventLog, Stored
 from agentflow_common.log.transient import SURVIVED
+from agentflow_common.metrics.workflow import LEASES
 from agentflow_scheduler.shards.balance import assign
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,7 @@ class Leases:
             self._trouble[f"not taken: {_why(error)}"] += 1
             return
         self._mine[shard] = Lease(revision, next(self._epochs), asyncio.get_running_loop().time())
+        LEASES.labels("taken").inc()
         self.changed.set()
 
     def _value(self) -> bytes:
@@ -185,6 +187,7 @@ class Leases:
     async def drop(self, shard: int, lease: Lease | None = None) -> None:
         """Stops serving the shard until its lease is free again: another scheduler writes to it."""
         if (lease is None or self._mine.get(shard) is lease) and self._mine.pop(shard, None) is not None:
+            LEASES.labels("lost").inc()
             self.changed.set()
 
     def give(self, shard: int) -> None:
@@ -194,6 +197,7 @@ class Leases:
         """
         lease = self._mine.pop(shard, None)
         if lease is not None:
+            LEASES.labels("given").inc()
             self._given[shard] = lease
             self.leaving -= {shard}
             self._nudge.set()

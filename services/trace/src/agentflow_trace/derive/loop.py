@@ -17,10 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from prometheus_client import Counter
-
 from agentflow_common import tasks, telemetry
 from agentflow_common.errors import DeadlineError
+from agentflow_common.metrics import trace as metrics
 from agentflow_trace.derive.fold import Folder
 from agentflow_trace.derive.store import TABLES, DeriveStore
 from agentflow_trace.derive.tables import Derived
@@ -29,8 +28,6 @@ from agentflow_trace.rows import Row
 
 log = logging.getLogger(__name__)
 
-ROWS = Counter("trace_derived_rows", "Rows written to derived tables", ["table"])  # exposed as trace_derived_rows_total
-FAILURES = Counter("trace_derive_failures", "Attempts to write derived tables that failed and were repeated")
 
 PAUSE_S: Final = 0.2  # between two beginnings, unless somebody waits: the more there is at once, the cheaper it is
 BATCH_ROWS_MAX: Final = 20_000
@@ -100,7 +97,7 @@ class Derive:
                     self._report("derived tables", "ok")
                     pause = 0.1
             except Exception as error:
-                FAILURES.inc()
+                metrics.DERIVE_FAILURES.inc()
                 self._report("derived tables", f"deriving stopped: {type(error).__name__}; trying again")
                 log.warning("deriving stopped", exc_info=error)
                 await asyncio.sleep(pause)
@@ -205,7 +202,7 @@ class Derive:
         await self._store.write(derived)
         counts = (len(derived.runs), len(derived.steps), len(derived.calls), len(derived.costs))
         for table, count in zip(TABLES, counts, strict=True):
-            ROWS.labels(table).inc(count)
+            metrics.DERIVED_ROWS.labels(table).inc(count)
 
     async def _note(self, to: int) -> None:
         await self._store.note(self._generation, to)

@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from agentflow_common import ids, rpc, screening, tasks, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, TerminalError
 from agentflow_common.events import PROMPT, LlmUsage, StepError, StepScheduled
+from agentflow_common.metrics import models
 from agentflow_common.rpc import bus
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext
@@ -135,6 +136,8 @@ class _Call:
         route = await self._route(safe, limit, cache_key)
         if route.cached is not None:
             return self._from_cache(route.cached)
+        if cache_key:
+            models.CACHE_MISSES.labels(self.quality).inc()
         candidate, completion = await self.calls.first_answer(
             route.candidates, lambda candidate: self._request(candidate, safe, rendered, limit)
         )
@@ -273,15 +276,15 @@ class _Call:
 
     def _from_cache(self, cached: dict[str, Any]) -> LlmResult:
         output = cached.get("output", cached)
-        telemetry.CACHE_HITS.labels(self.quality).inc()
+        models.CACHE_HITS.labels(self.quality).inc()
         provider, model, finish = (str(output.get(name, "")) for name in ("provider", "model", "finish_reason"))
         usage = msgspec.structs.replace(self._usage(provider, model, None), cache_hit=True, finish_reason=finish)
         return LlmResult(output, usage, self.redactions)
 
     def _usage(self, provider: str, model: str, completion: Completion | None) -> LlmUsage:
         if completion is not None:
-            telemetry.LLM_TOKENS.labels("input").inc(completion.input_tokens)
-            telemetry.LLM_TOKENS.labels("output").inc(completion.output_tokens)
+            models.LLM_TOKENS.labels("input").inc(completion.input_tokens)
+            models.LLM_TOKENS.labels("output").inc(completion.output_tokens)
         attempts = tuple(self.calls.attempts)
         return LlmUsage(
             provider=provider,

@@ -18,6 +18,7 @@ from typing import Final
 from agentflow_common import rpc, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError
 from agentflow_common.events import LlmAttempt, StepScheduled
+from agentflow_common.metrics import models
 from agentflow_worker.models.completions import GO_ON, billed, cost_nano, counted, objection
 from agentflow_worker.models.live_tokens import LiveStream
 from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
@@ -175,9 +176,9 @@ class Calls:
 
     def _measure(self, candidate: rpc.Candidate, status: str, seconds: float) -> None:
         labels = (candidate.provider, candidate.model)
-        telemetry.PROVIDER_REQUESTS.labels(*labels, status).inc()
-        telemetry.LLM_REQUESTS.labels(*labels, status).inc()
-        telemetry.LLM_SECONDS.labels(*labels).observe(seconds)
+        models.PROVIDER_REQUESTS.labels(*labels, status).inc()
+        models.LLM_REQUESTS.labels(*labels, status).inc()
+        models.LLM_SECONDS.labels(*labels).observe(seconds)
 
 
 def _joined(before: Completion | None, made: Completion) -> Completion:

@@ -30,6 +30,7 @@ from agentflow_common.errors import InvalidError, TerminalError
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.metrics import workflow
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext, no_heartbeat
 from agentflow_worker.models.llm_step import LlmDeps, LlmStepError
@@ -171,6 +172,7 @@ class Executor:
             attempt.context.trace = span.traceparent
             result = await self._calls.run(attempt)
             duration_ms = round((time.perf_counter() - began) * 1000, 3)
+            _measure(attempt, duration_ms, failed=result.error is not None)
             attempt.announce_at = math.inf
             if attempt.heartbeat is not None:
                 await attempt.heartbeat.close()
@@ -257,3 +259,11 @@ class Executor:
         if following is None or self._calls.must_claim(task) or self._calls.must_claim(following):
             return None
         return following
+
+
+def _measure(attempt: Attempt, duration_ms: float, *, failed: bool) -> None:
+    task = attempt.task
+    workflow.STEP_SECONDS.labels(task.workflow, task.kind, "failed" if failed else "ok").observe(duration_ms / 1000)
+    waited_s = max(0.0, attempt.started - task.ts / 1000)
+    if task is attempt.chain.task:  # the steps that follow in a task wait for no worker
+        workflow.STEP_WAIT_SECONDS.labels(task.workflow, task.kind).observe(waited_s)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any, Final
 
 from nats.aio.client import Client
 
 from agentflow_common import events as ev
-from agentflow_common import rpc, screening, telemetry
+from agentflow_common import rpc, screening
 from agentflow_common.errors import DeadlineError, TerminalError
 from agentflow_common.expressions.language import walk
 from agentflow_common.log.blobs import Blobs
+from agentflow_common.metrics import models
 from agentflow_common.rpc import bus
 from agentflow_common.runs.state import holds_marker, is_marker, marked_ref
 from agentflow_worker import machine
@@ -95,13 +97,14 @@ class StepCalls:
         if revealed:
             inputs = await self._reveal(attempt, inputs, revealed)
         attempt.blocking = not registration.is_async
-        status = "error"
+        status, began = "error", time.perf_counter()
         try:
             output = await invoke(registration, inputs, attempt.context)
             status = "ok"
         finally:
             if task.kind == "tool":
-                telemetry.TOOL_EXECUTIONS.labels(name, status).inc()
+                models.TOOL_EXECUTIONS.labels(name, status).inc()
+                models.TOOL_SECONDS.labels(name).observe(time.perf_counter() - began)
         return TaskResult(output)
 
     async def _resolve(self, value: Any) -> Any:

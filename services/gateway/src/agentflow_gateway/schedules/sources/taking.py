@@ -16,6 +16,7 @@ import msgspec
 
 from agentflow_common import telemetry
 from agentflow_common.errors import RetryableError
+from agentflow_common.metrics.calls import TRIGGERS
 from agentflow_common.schedules import sources
 from agentflow_common.schedules.load import load_schedule
 from agentflow_gateway.api import errors
@@ -24,7 +25,6 @@ from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import commands, triggers
 from agentflow_gateway.schedules.triggers import Trigger
-from agentflow_gateway.schedules.webhook_server import TRIGGERS
 from agentflow_gateway.store.schedules import ScheduleRow
 
 log = logging.getLogger(__name__)
