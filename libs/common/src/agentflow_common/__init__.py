@@ -16,6 +16,7 @@ __all__ = [
     "json_values",
     "lanes",
     "log",
+    "metrics",
     "money",
     "package_files",
     "places",

@@ -1,4 +1,4 @@
-"""What the cost service shows of money, budgets and the health of models."""
+"""The metrics of money, budgets and the health of models."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class BudgetStore:
         return await self._filled([Budget(**dict(row)) for row in rows], now_ms)
 
     async def fullest(self, now_ms: int, limit: int) -> list[Budget]:
-        """Returns the budgets of all orgs of which the largest part is spent, with their amounts."""
+        """Returns the budgets of all orgs with their amounts, those with the largest spent part first."""
         starts = [periods.bounds(period, now_ms)[0] for period in periods.PERIODS]
         rows = await self._pool.fetch(
             "SELECT b.id, b.org, b.name, b.period, b.limit_nano, b.scope, b.created_at FROM budgets b"

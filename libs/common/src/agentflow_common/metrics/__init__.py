@@ -3,3 +3,5 @@
 Each label has a bound (labels.py), and each metric has a bound on its series (bounded.py). docs/metrics.md is made from
 these modules.
 """
+
+__all__ = ["bounded", "calls", "cost", "labels", "log", "models", "process", "security", "threads", "trace", "workflow"]

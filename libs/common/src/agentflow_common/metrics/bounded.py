@@ -40,7 +40,7 @@ class Label:
 
 
 class Described(NamedTuple):
-    """What docs/metrics.md says of a metric."""
+    """The line of docs/metrics.md about a metric."""
 
     name: str
     kind: str
@@ -114,7 +114,7 @@ def snapshot(name: str, meaning: str, *labels: str) -> Snapshot:
 
 
 def described(value: object) -> Described | None:
-    """Returns what there is to say of a module's attribute, or None if it is no metric."""
+    """Returns the description of a module's attribute, or None if it is not a metric."""
     metric: object = value.metric if isinstance(value, Bounded | Snapshot) else value
     if not isinstance(metric, Counter | Gauge | Histogram):
         return None

@@ -20,7 +20,7 @@ REMOVED: Final = counter(
 GAPS: Final = counter("trace_gaps", "Times that ClickHouse lacked rows of the log, which were then read again", STREAM)
 DERIVED_ROWS: Final = counter(
     "trace_derived_rows",
-    "Rows written to the derived tables of ClickHouse (`runs`, `steps`, `llm_calls`, `costs`)",
+    "Rows written to the derived tables of ClickHouse (`runs`, `steps` ...)",
     TABLE,
 )
 DERIVE_FAILURES: Final = counter(

@@ -20,7 +20,7 @@ IO_FILE: Final = Path("/proc/self/io")
 
 
 class ConnectionPool(Protocol):
-    """What asyncpg's pool tells of itself."""
+    """The counts that asyncpg's pool has."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...

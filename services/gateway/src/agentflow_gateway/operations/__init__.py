@@ -1,3 +1,3 @@
 """Operators' work: lanes and pauses, dead letters, the audit log."""
 
-__all__ = ["audit_log", "controls_bucket", "dead_letters", "lanes"]
+__all__ = ["audit_log", "controls_bucket", "dead_letters", "jetstream_metrics", "lanes"]

@@ -1,4 +1,4 @@
-"""How long runs with steps under way have been silent: a run that is stuck has no new event. Pure."""
+"""The silence of runs with steps under way: a run that is stuck has no new event. Pure."""
 
 from __future__ import annotations
 
