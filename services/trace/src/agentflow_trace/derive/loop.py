@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from agentflow_common import tasks, telemetry
+from agentflow_common import tasks
 from agentflow_common.errors import DeadlineError
 from agentflow_common.metrics import trace as metrics
+from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_trace.derive.fold import Folder
 from agentflow_trace.derive.store import TABLES, DeriveStore
 from agentflow_trace.derive.tables import Derived
@@ -57,7 +58,7 @@ class Derive:
         self._waiting = 0
         self._changed = asyncio.Event()
         self._moved = asyncio.Condition()
-        self._lag = telemetry.QUEUE_LAG.labels("trace.derived")
+        self._lag = QUEUE_LAG.labels("trace.derived")
 
     async def prepare(self) -> None:
         """Finds the position from which to continue. If the events were read anew, everything is derived anew."""
