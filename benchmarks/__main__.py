@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks import aged, door, engine, lanes, recipes, waiting
 from benchmarks.output import Emit, attempt, emit, interruptible
+from benchmarks.trace import ingest as trace_ingest
 
 Part = Callable[[Emit, argparse.Namespace], Coroutine[Any, Any, None]]
 # In the order of a whole run, most interesting first. Each part has its own log and fails alone.
@@ -19,6 +20,7 @@ GROUPS: dict[str, tuple[Part, ...]] = {
     "wfcommons": (recipes.run,),
     "lanes": (lanes.run,),
     "door": (door.run,),
+    "trace": (trace_ingest.run, trace_ingest.freshness),
 }
 
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 WAIT_S: Final = 2.0  # without messages for this long the stream is checked, which also detects a silent server
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; beyond it the tail delivers no more
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+ROW_BYTES: Final = 256  # of a row beside its body
 GAP_INLINE_MAX: Final = 1_000  # ClickHouse itself fills longer stretches of removed messages
 PAUSE_S_MAX: Final = 2.0  # readiness comes back within this time and a second
 WATCH_S: Final = 0.5
@@ -176,9 +177,7 @@ class Ingest:
         self._tail = tail
         try:
             while True:
-                for delivery in await tail.batch(WAIT_S):
-                    self._pending = delivery.pending
-                    await self._take(delivery)
+                await self._take(await tail.batch(WAIT_S))
                 self._lag.set(self._pending + len(self._buffer))
                 if not self._pending and not self._buffer:
                     metrics.INGEST_AGE.labels(self.stream).set(0)
@@ -188,23 +187,55 @@ class Ingest:
         finally:
             await tail.stop()
 
-    async def _take(self, delivery: Delivery) -> None:
-        expected = self._read_to + 1
-        if delivery.seq < expected:
-            return  # delivered again
-        first = expected if self._read_to else self._kept[0]
-        if first and delivery.seq > first:
-            await self._gap(first, delivery.seq - 1, delivery.ts)
-        row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.found)
-        for one in rows.singly(row, delivery.data):
-            self._put(one)
+    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+        """Makes rows of messages. All that follow each other are one step of the loop: a message costs microseconds."""
+        while deliveries:
+            taken = self._follow(deliveries)
+            deliveries = deliveries[taken:]
+            if deliveries:
+                await self._gap(self._expected, deliveries[0].seq - 1, deliveries[0].ts)
 
-    def _put(self, row: Row) -> None:
+    @property
+    def _expected(self) -> int:
+        return self._read_to + 1 if self._read_to else self._kept[0]
+
+    def _follow(self, deliveries: Sequence[Delivery]) -> int:
+        """Takes messages up to the first one with a gap before it, and returns their number.
+
+        Passes over those delivered again.
+        """
+        stream, expected, size = self.stream, self._expected, 0
+        found: list[Row] = []
+        number = len(deliveries)
+        for place, delivery in enumerate(deliveries):
+            seq = delivery.seq
+            if seq != expected:
+                if seq <= self._read_to:
+                    continue
+                if expected and seq > expected:
+                    number = place
+                    break
+            row = rows.of(stream, delivery.subject, delivery.data, seq, delivery.ts, delivery.found)
+            several = rows.singly(row, delivery.data)
+            found += several
+            for one in several:
+                size += len(one.body)
+            self._read_to = seq
+            expected = seq + 1
+        if number:
+            self._pending = deliveries[number - 1].pending
+        self._put(found, size)
+        return number
+
+    def _put(self, found: Sequence[Row], size: int) -> None:
+        """Puts rows into the buffer. size: of their bodies."""
+        if not found:
+            return
         if not self._buffer:
             self._oldest = asyncio.get_running_loop().time()
-        self._buffer.append(row)
-        self._bytes += len(row.body) + 256
-        self._read_to = row.stream_seq
+        self._buffer += found
+        self._bytes += size + ROW_BYTES * len(found)
+        self._read_to = found[-1].stream_seq
         self._changed.set()
 
     async def _gap(self, first: int, last: int, stored_at: int) -> None:
@@ -215,8 +246,7 @@ class Ingest:
         restored = self._kept[1] >= first
         metrics.REMOVED.labels(self.stream).inc(last - first + 1)
         if last - first < GAP_INLINE_MAX and not restored:
-            for seq in range(first, last + 1):
-                self._put(rows.removed(self.stream, seq, stored_at))
+            self._put([rows.removed(self.stream, seq, stored_at) for seq in range(first, last + 1)], 0)
             return
         async with self._moved:
             await self._moved.wait_for(lambda: not self._buffer)
@@ -238,7 +268,7 @@ class Ingest:
             metrics.ROWS.labels(self.stream).inc(len(batch))
             metrics.INGEST_AGE.labels(self.stream).set(max(0.0, time.time() - batch[-1].stored_at / 1000))
             del self._buffer[: len(batch)]
-            self._bytes -= sum(len(row.body) + 256 for row in batch)
+            self._bytes -= sum([len(row.body) for row in batch]) + ROW_BYTES * len(batch)
             self._oldest = asyncio.get_running_loop().time()
             self._room.set()
             self._report(self.stream, "ok")

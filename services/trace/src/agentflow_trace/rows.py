@@ -16,6 +16,7 @@ The rows of a stream therefore have no gap, and a gap always means that rows wer
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -101,12 +102,12 @@ def _column_type(name: str) -> str:
 COLUMNS: Final[dict[str, str]] = {name: _column_type(name) for name in Row._fields}
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     type: str = ""
     message: str = ""
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     provider: str = ""
     model: str = ""
     prompt: str = ""
@@ -117,7 +118,10 @@ class _Usage(msgspec.Struct):
     finish_reason: str = ""
 
 
-class _Wire(msgspec.Struct):
+_NONE: Final = _Usage()
+
+
+class _Wire(msgspec.Struct, gc=False):
     """The fields of all event types that have a column.
 
     One struct decodes faster than the union of all types.
@@ -154,6 +158,7 @@ class _Wire(msgspec.Struct):
 
 
 _decoder: Final = msgspec.json.Decoder(_Wire)
+_trace_id: Final = functools.lru_cache(4096)(telemetry.trace_id)  # events of one run have the same, and few subjects
 _COMPLETED: Final = ev.event_type(ev.StepCompleted)
 _BEFORE: Final = b'"before":'
 
@@ -190,7 +195,11 @@ def of(
     own_cost = wire.cost_nano if wire.type == "cost.settled" else 0
     # a child's tokens are in the child's own rows
     own = (0, 0) if wire.type == "child.ended" else (wire.input_tokens, wire.output_tokens)
-    usage = wire.llm or _Usage(wire.provider, wire.model, wire.prompt, *own, own_cost)
+    usage = wire.llm
+    if usage is None:
+        named = wire.provider or wire.model or wire.prompt or own_cost or own != (0, 0)
+        usage = _Usage(wire.provider, wire.model, wire.prompt, *own, own_cost) if named else _NONE
+    error = wire.error
     values = (
         stream,
         seq,
@@ -208,7 +217,7 @@ def of(
         wire.workflow,
         wire.version,
         wire.worker or wire.actor,
-        telemetry.trace_id(wire.trace),
+        _trace_id(wire.trace),
         usage.provider,
         usage.model,
         usage.prompt,
@@ -219,8 +228,8 @@ def of(
         wire.duration_ms,
         usage.cache_hit,
         wire.redactions or wire.counts,
-        wire.error.type if wire.error else "",
-        wire.error.message if wire.error else wire.reason,
+        error.type if error else "",
+        error.message if error else wire.reason,
         body,
         usage.finish_reason,
         0,
@@ -264,6 +273,7 @@ def removed(stream: str, seq: int, stored_at: int) -> Row:
     return Row(stream, seq, stored_at, stored_at, type=REMOVED)
 
 
+@functools.lru_cache(4096)
 def owner(subject: str) -> tuple[str, str]:
     """Returns (org, run) of a subject; empty strings if it does not name them."""
     key = subjects.parse(subject)

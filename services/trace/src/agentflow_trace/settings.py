@@ -14,10 +14,10 @@ class TraceSettings(ClickHouseSettings):
     that is submitted again under its old key could be taken for the old one.
     """
 
-    trace_batch_rows: int = Field(5_000, ge=1, le=100_000)
+    trace_batch_rows: int = Field(20_000, ge=1, le=100_000)
     """rows after which a batch goes to ClickHouse"""
 
-    trace_batch_age_ms: int = Field(1_000, ge=0, le=10_000)
+    trace_batch_age_ms: int = Field(200, ge=0, le=10_000)
     """age of the oldest row at which a batch goes to ClickHouse"""
 
     retention_hours: float = Field(168.0, ge=0)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from agentflow_common import tasks
-from agentflow_common.connections import tls
+from agentflow_common.connections import native, tls
 from agentflow_common.errors import RetryableError
 from agentflow_common.settings import ClickHouseSettings
 
@@ -38,7 +38,7 @@ _NO_DATABASE: Final = (60, 81)  # unknown table, unknown database
 _AWAY: Final = (3, 159, 202, 203, 209, 210, 236, 241, 242, 243, 252, 373, 394, 425, 516, 999)  # full, busy or stopping
 
 # One insert is one part, or a prefix of it: whole blocks, in order, acknowledged when they are stored.
-_INSERT_SETTINGS: Final[dict[str, Any]] = {
+INSERT_SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,
     "max_insert_threads": 1,
     "min_insert_block_size_rows": 1_048_576,
@@ -60,7 +60,6 @@ class ClickHouse:
         self._spool = Path(self._path) / "agentflow-inserts"
         self._thread = ThreadPoolExecutor(1, "clickhouse")
         self._client: Any = None
-        self._types: dict[str, Any] = {}
         self._asking = ThreadPoolExecutor(1, "clickhouse-probe")
         self._asker: Any = None
         self._busy_since = 0.0
@@ -200,19 +199,14 @@ class ClickHouse:
             tempfile.tempdir = before
 
     def _insert(self, table: str, columns: dict[str, str], data: Sequence[Sequence[Any]]) -> None:
-        from clickhouse_connect.datatypes.registry import get_from_name
-
-        for name in columns.values():
-            if name not in self._types:
-                self._types[name] = get_from_name(name)
+        block = native.block(columns, data)
         with self._spooling():
-            self._client.insert(
+            self._client.raw_insert(
                 table,
-                data,
-                column_names=list(columns),
-                column_types=[self._types[name] for name in columns.values()],
-                column_oriented=True,
-                settings=_INSERT_SETTINGS,
+                list(columns),
+                iter((block,)),  # the client sends bytes again after a closed connection, and rows would be doubled
+                settings=INSERT_SETTINGS,
+                fmt="Native",
             )
 
     async def close(self) -> None:

@@ -14,7 +14,8 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +35,7 @@ HEARTBEAT_S: Final = 2.0
 BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):  # it holds no container that could hold it
     """A message as a stream delivered it."""
 
     subject: str
@@ -45,6 +46,7 @@ class Delivery(msgspec.Struct, frozen=True):
     pending: int
     reply: str
     found: dict[str, str] | bytes | None  # the headers, or their bytes: few ask for them, so they are parsed then
+    consumer_seq: int = 0  # 1 for the first message that the consumer delivered
 
     @property
     def headers(self) -> dict[str, str] | None:
@@ -58,18 +60,15 @@ class PullError(Exception):
 def parse_delivery(msg: Msg | Message) -> Delivery:
     """Reads the position from the reply subject: `$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<cseq>.<ns>.<pending>`
     (with two more tokens after ACK on servers that name the domain)."""
-    parts = msg.reply.split(".")
+    reply = msg.reply
+    parts = reply.split(".")
     if len(parts) > 9:
-        parts = parts[2:]
+        parts = parts[2:11]
+    _, _, _, _, delivered, seq, consumer_seq, at_ns, pending = parts
+    headers = (msg.raw_headers or None) if type(msg) is Message else msg.headers
+    at_ms = int(at_ns) // 1_000_000
     return Delivery(
-        msg.subject,
-        msg.data,
-        int(parts[5]),
-        int(parts[7]) // 1_000_000,
-        int(parts[4]),
-        int(parts[8]),
-        msg.reply,
-        (msg.raw_headers or None) if isinstance(msg, Message) else msg.headers,
+        msg.subject, msg.data, int(seq), at_ms, int(delivered), int(pending), reply, headers, int(consumer_seq)
     )
 
 
@@ -92,6 +91,7 @@ class _Puller:
         self._next_id = 0
         self._buffer: list[Delivery] = []
         self._arrived = asyncio.Event()
+        self._now: Callable[[], float] = time.monotonic
         self._last_heard = 0.0
         self._lost: str = ""
 
@@ -102,7 +102,8 @@ class _Puller:
         self._open.clear()
         self._lost = ""
         self._found = 1
-        self._last_heard = asyncio.get_running_loop().time()
+        self._now = asyncio.get_running_loop().time
+        self._last_heard = self._now()
         self._sub = await hand_over(self._nc, self._inbox + ".*", self._on_message)
         if isinstance(self._nc, Connection):
             self._nc.followers.add(self._moved)
@@ -168,7 +169,7 @@ class _Puller:
         return sum(self._open.values())
 
     def _on_message(self, msg: Msg | Message) -> None:
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_heard = self._now()
         if not msg.reply or not msg.reply.startswith("$JS.ACK"):
             self._on_status(msg.subject.rsplit(".", 1)[1], msg)
             return
@@ -269,7 +270,7 @@ class Tail(_Puller):
 
     def _accept(self, delivery: Delivery) -> None:
         expected = self._consumer_seq + 1
-        consumer_seq = int(delivery.reply.rsplit(".", 3)[1])
+        consumer_seq = delivery.consumer_seq
         if consumer_seq != expected:
             self._lost = f"gap: consumer sequence {consumer_seq}, expected {expected}"
             self._arrived.set()
@@ -305,6 +306,8 @@ class Tail(_Puller):
         if taken:
             if ask and self._asked < BATCH_MAX // 2:
                 await self._ask(BATCH_MAX)
+            elif self._gather_s and self._behind and not self._open and not self._lost:
+                await self._ask(BATCH_MAX, at_once=True)  # the server reads on while the caller works on these
             return taken
         try:
             self._check()
