@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agentctl.display.output import Columns, clean, counts, duration, money, status_text, stdout, table, table_of, when
 from agentctl.display.progress import brief
+from agentctl.display.traces.calls import with_calls
 
 if TYPE_CHECKING:
     from agentflow_sdk import (
@@ -334,10 +335,8 @@ def timeline(item: Trace) -> Any:
     ended = max((_end(step) for step in item.steps), default=item.finished_at) or item.finished_at
     span = max(1, ended - began)
     rows = []
-    for step in (
-        *_in_run_lane(item),
-        *item.steps,
-    ):  # in the order of the log; by time they would depend on the clocks of several services
+    # in the order of the log; by time they would depend on the clocks of several services
+    for step in (*_in_run_lane(item), *with_calls(item.steps)):
         name = f"{step.step} #{step.attempt}" if step.attempt > 1 else step.step
         at = f"+{duration(max(0, step.scheduled_at - began))}" if step.scheduled_at else ""
         about = f"{step.provider}/{step.model}" if step.provider else brief(step.error) or step.reason

@@ -1,4 +1,5 @@
 from agentflow.v1 import trace_views_pb2 as _trace_views_pb2
+from agentflow.v1 import trace_calls_pb2 as _trace_calls_pb2
 from agentflow.v1 import workflow_pb2 as _workflow_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
@@ -18,7 +19,7 @@ class GetTraceRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., include_bodies: _Optional[bool] = ...) -> None: ...
 
 class TraceStep(_message.Message):
-    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason", "kind", "child_run_id", "queued_at")
+    __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason", "kind", "child_run_id", "queued_at", "calls")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +50,7 @@ class TraceStep(_message.Message):
     KIND_FIELD_NUMBER: _ClassVar[int]
     CHILD_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUED_AT_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
     step: str
     attempt: int
     status: _workflow_pb2.StepStatus
@@ -72,7 +74,8 @@ class TraceStep(_message.Message):
     kind: str
     child_run_id: str
     queued_at: int
-    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ..., kind: _Optional[str] = ..., child_run_id: _Optional[str] = ..., queued_at: _Optional[int] = ...) -> None: ...
+    calls: _containers.RepeatedCompositeFieldContainer[_trace_calls_pb2.TraceCall]
+    def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., status: _Optional[_Union[_workflow_pb2.StepStatus, str]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., wait_ms: _Optional[int] = ..., duration_ms: _Optional[float] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cache_hit: _Optional[bool] = ..., worker: _Optional[str] = ..., error: _Optional[str] = ..., redactions: _Optional[_Mapping[str, int]] = ..., finish_reason: _Optional[str] = ..., reason: _Optional[str] = ..., kind: _Optional[str] = ..., child_run_id: _Optional[str] = ..., queued_at: _Optional[int] = ..., calls: _Optional[_Iterable[_Union[_trace_calls_pb2.TraceCall, _Mapping]]] = ...) -> None: ...
 
 class TraceEvent(_message.Message):
     __slots__ = ("stream", "sequence", "ts", "type", "step", "attempt", "body", "part")

@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     )
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
+    from agentflow_sdk.models.traces.calls import TraceCall
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
     from agentflow_sdk.models.versions import (
@@ -201,6 +202,7 @@ __all__ = [
     "Token",
     "Tool",
     "Trace",
+    "TraceCall",
     "TraceEvent",
     "TraceNode",
     "TraceSegment",

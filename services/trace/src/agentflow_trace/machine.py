@@ -20,6 +20,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.rpc import TraceEvent, TraceReply, TraceStep
+from agentflow_trace.model_calls import REPORTS, calls_of
 from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row, own_body, parts
 
 _T = TypeVar("_T", bound=msgspec.Struct)
@@ -192,6 +193,8 @@ def _outcome_resolved(line: Timeline, row: Row) -> None:
 def _of_attempt(line: Timeline, row: Row) -> None:
     attempt = line.attempts.get((row.step, row.attempt))
     _spend(line, attempt, row)
+    if attempt is not None and row.type in REPORTS:
+        attempt.calls += calls_of(row, len(attempt.calls) + 1)
     if attempt is None or line.current[row.step] != row.attempt or attempt.status not in _ACTIVE:
         return
     attempt.worker = row.worker or attempt.worker

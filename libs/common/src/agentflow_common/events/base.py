@@ -49,6 +49,7 @@ class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     # how the answer ended (`stop`, `length`, `tool_calls`, `filtered`, `unknown`), or `error`
     finish_reason: str = ""
     status: int = 0  # of HTTP, for a call that failed
+    started_at: int = 0  # ms since the epoch; 0 in events that were written before 0.2.0
 
 
 class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):

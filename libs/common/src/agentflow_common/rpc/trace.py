@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from agentflow_common import subjects
+from agentflow_common.rpc.trace_calls import TraceCall
 from agentflow_common.rpc.trace_views import TraceNode, TraceSegment
 from agentflow_common.rpc.verbs import Empty, Message, Verb
 
@@ -56,6 +57,7 @@ class TraceStep(msgspec.Struct, omit_defaults=True):
     kind: str = ""  # node type
     child_run_id: str = ""  # the run of its subworkflow
     queued_at: int = 0  # when it asked for a slot of its keyed lane; 0: it has none
+    calls: tuple[TraceCall, ...] = ()  # of providers; their tokens and costs sum to those of the attempt
 
 
 class TraceReply(Message, frozen=True):

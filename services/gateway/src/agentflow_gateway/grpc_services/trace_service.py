@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agentflow.v1 import trace_calls_pb2 as calls_pb
 from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_views_pb2 as pb_views
 from agentflow_common import events, rpc, subjects
@@ -38,7 +39,7 @@ class TraceService:
         response = convert.message_of(
             pb.GetTraceResponse,
             trace,
-            steps=[convert.message_of(pb.TraceStep, step) for step in trace.steps],
+            steps=[_step(step) for step in trace.steps],
             events=[_event(event, request.include_bodies) for event in trace.events],
             nodes=[convert.message_of(pb_views.TraceNode, node) for node in trace.nodes],
             critical_path=[convert.message_of(pb_views.TraceSegment, part) for part in trace.critical_path],
@@ -93,6 +94,11 @@ async def _newest_seq(call: Call, key: subjects.EntityKey) -> int:
     body = msgspec.json.encode({"last_by_subj": subjects.run_all(key)})
     reply = await call.deps.nc.request(subject, body, timeout=call.timeout_s(10.0))
     return int((reply.headers or {}).get("Nats-Sequence", "0"))
+
+
+def _step(step: rpc.TraceStep) -> Any:
+    calls = [convert.message_of(calls_pb.TraceCall, call) for call in step.calls]
+    return convert.message_of(pb.TraceStep, step, calls=calls)
 
 
 def _event(event: rpc.TraceEvent, with_body: bool) -> Any:

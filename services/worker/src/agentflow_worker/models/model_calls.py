@@ -159,6 +159,7 @@ class Calls:
         status: str = "",
         finish: str = "",
     ) -> None:
+        latency_ms = round((time.perf_counter() - began) * 1000)
         self.attempts.append(
             LlmAttempt(
                 provider=candidate.provider,
@@ -167,10 +168,11 @@ class Calls:
                 input_tokens=used[0],
                 output_tokens=used[1],
                 cost_nano=cost_nano(candidate, *used),
-                latency_ms=round((time.perf_counter() - began) * 1000),
+                latency_ms=latency_ms,
                 error=error.kind if error is not None else status,
                 finish_reason=error.finish_reason if error is not None else finish,
                 status=error.status if error is not None else 0,
+                started_at=int(time.time() * 1000) - latency_ms,
             )
         )
 

@@ -1,3 +1,3 @@
 """The answers about traces, by subject."""
 
-__all__ = ["trace", "views"]
+__all__ = ["calls", "trace", "views"]

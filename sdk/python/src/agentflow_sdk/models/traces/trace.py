@@ -7,6 +7,7 @@ from typing import Any
 
 from agentflow_sdk.models.records import Priced, Record
 from agentflow_sdk.models.statuses import RunStatus, StepStatus
+from agentflow_sdk.models.traces.calls import TraceCall
 from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
 
 
@@ -60,6 +61,8 @@ class TraceStep(Priced):
     """The run of its subworkflow."""
     queued_at: int = 0
     """When it asked for a slot of its keyed lane; 0 if it has none."""
+    calls: tuple[TraceCall, ...] = ()
+    """The calls of providers. Their tokens and costs sum to those of the attempt without its subworkflow."""
 
 
 @dataclass(frozen=True, slots=True)
