@@ -10,7 +10,7 @@ from agentctl.commands.lane import _table
 from agentctl.commands.tools import _about as about_tool
 from agentctl.display.progress import brief
 from agentctl.display.render import _about, _origin, _with_their_parts, output, timeline
-from agentflow_sdk import ErrorInfo, Lane, Run, RunStatus, Step, StepStatus, Trace, TraceEvent, TraceStep
+from agentflow_sdk import ErrorInfo, Lane, Run, RunStatus, Step, StepStatus, Trace, TraceCall, TraceEvent, TraceStep
 
 
 def step(key: str, **fields: object) -> Step:
@@ -103,6 +103,18 @@ def test_the_attempts_of_a_timeline_stand_in_the_order_of_the_log_whatever_the_c
     second = TraceStep("a_later", 1, StepStatus.COMPLETED, scheduled_at=1_000, finished_at=1_001)
     rows = timeline(Trace("run_x", "w", RunStatus.COMPLETED, steps=(first, second))).columns[0].cells
     assert list(rows) == ["first", "a_later"]
+
+
+def test_a_timeline_shows_each_call_of_a_step_that_had_made_several() -> None:
+    failed = TraceCall(1, "openai", "gpt", False, 10, 0, 1_000_000, 1_100, 300, error="rate_limited", status=429)
+    answered = TraceCall(2, "sim", "good", True, 10, 5, 2_000_000, 1_400, 500, finish_reason="stop")
+    step = TraceStep("ask", 1, StepStatus.COMPLETED, 1_000, 1_050, 2_000, provider="sim", calls=(failed, answered))
+    once = TraceStep("again", 1, StepStatus.COMPLETED, 2_000, 2_000, 2_100, calls=(answered,))
+    trace = Trace("run_x", "w", RunStatus.COMPLETED, started_at=1_000, finished_at=2_100, steps=(step, once))
+    cells = [[str(cell) for cell in column.cells] for column in timeline(trace).columns]
+    assert cells[0] == ["ask", "  call 1, $0.001", "  call 2, $0.002", "again"]
+    assert cells[1][1:3] == ["failed", "completed"] and cells[2][1:3] == ["+100 ms", "+400 ms"]
+    assert cells[5][1:3] == ["openai/gpt (rate_limited)", "sim/good"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ No payload is ever logged: logs carry ids, types, counts and durations.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import logging
@@ -126,16 +127,26 @@ def trace_id(traceparent: str) -> str:
 class Span:
     """The context that `span` yields: `traceparent` goes into the next hop's message or event."""
 
-    __slots__ = ("_span", "traceparent")
+    __slots__ = ("_span", "failed", "traceparent")
 
     def __init__(self, traceparent: str, inner: Any = None) -> None:
         self.traceparent = traceparent
         self._span = inner
+        self.failed = False
 
     def set(self, **attributes: Any) -> None:
         if self._span is not None:
             for key, value in attributes.items():
                 self._span.set_attribute(key.replace("__", "."), value)
+
+    def fail(self, kind: str) -> None:
+        """Marks the span as failed. kind: a stable name; no text of an error, which may quote a payload."""
+        self.failed = True
+        if self._span is not None:
+            from opentelemetry.trace import Status, StatusCode
+
+            self._span.set_attribute("error.type", kind)
+            self._span.set_status(Status(StatusCode.ERROR))
 
 
 def span(
@@ -158,8 +169,26 @@ def _recorded(name: str, parent: str, kind: str, attributes: dict[str, Any]) -> 
              "producer": otel.SpanKind.PRODUCER, "consumer": otel.SpanKind.CONSUMER}  # fmt: skip
     clean = {k.replace("__", "."): v for k, v in attributes.items() if v is not None}
     with _state["tracer"].start_as_current_span(
-        name, context=context, kind=kinds[kind], attributes=clean, record_exception=False
+        name,
+        context=context,
+        kind=kinds[kind],
+        attributes=clean,
+        record_exception=False,
+        set_status_on_exception=False,  # it would quote the error's text
     ) as inner:
         carrier: dict[str, str] = {}
         propagator.inject(carrier)
-        yield Span(carrier.get("traceparent", parent), inner)
+        found = Span(carrier.get("traceparent", parent), inner)
+        try:
+            yield found
+        except BaseException as error:
+            if not found.failed:
+                found.fail(_kind_of(error))
+            raise
+
+
+def _kind_of(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    kind = getattr(error, "kind", "")
+    return kind if isinstance(kind, str) and kind else type(error).__name__

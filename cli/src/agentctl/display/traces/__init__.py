@@ -1,3 +1,3 @@
 """Views of a trace: a tree, a flowchart, a page."""
 
-__all__ = ["family", "mermaid", "page", "tree"]
+__all__ = ["calls", "family", "mermaid", "page", "tree"]

@@ -21,7 +21,7 @@ PROVIDER_REQUESTS: Final = counter(
     STATUS,
 )
 LLM_REQUESTS: Final = counter("llm_requests", "Model calls of steps, by the same status", PROVIDER, MODEL, STATUS)
-LLM_TOKENS: Final = counter("llm_tokens", "Model tokens, input and output", TYPE)
+LLM_TOKENS: Final = counter("llm_tokens", "Model tokens of all calls, failed ones too", PROVIDER, MODEL, TYPE)
 LLM_SECONDS: Final = histogram("llm_response_time_seconds", "Response time of models", LLM_BUCKETS, PROVIDER, MODEL)
 TOOL_EXECUTIONS: Final = counter("tool_executions", "Executions of tools", TOOL, STATUS)
 TOOL_SECONDS: Final = histogram("tool_duration_seconds", "Duration of tools", TOOL_BUCKETS, TOOL)

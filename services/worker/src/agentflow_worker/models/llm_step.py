@@ -145,7 +145,7 @@ class _Call:
         whole = completion.finish_reason in (STOP, TOOL_CALLS) and not is_empty(completion)
         if cache_key and whole and not screening.contains_token(output):
             await self._remember(cache_key, output)
-        return LlmResult(output, self._usage(candidate.provider, candidate.model, completion), self.redactions)
+        return LlmResult(output, self._usage(candidate.provider, candidate.model), self.redactions)
 
     async def _render(self) -> rpc.RenderReply:
         task = self.task
@@ -278,13 +278,10 @@ class _Call:
         output = cached.get("output", cached)
         models.CACHE_HITS.labels(self.quality).inc()
         provider, model, finish = (str(output.get(name, "")) for name in ("provider", "model", "finish_reason"))
-        usage = msgspec.structs.replace(self._usage(provider, model, None), cache_hit=True, finish_reason=finish)
+        usage = msgspec.structs.replace(self._usage(provider, model), cache_hit=True, finish_reason=finish)
         return LlmResult(output, usage, self.redactions)
 
-    def _usage(self, provider: str, model: str, completion: Completion | None) -> LlmUsage:
-        if completion is not None:
-            models.LLM_TOKENS.labels("input").inc(completion.input_tokens)
-            models.LLM_TOKENS.labels("output").inc(completion.output_tokens)
+    def _usage(self, provider: str, model: str) -> LlmUsage:
         attempts = tuple(self.calls.attempts)
         return LlmUsage(
             provider=provider,
@@ -306,4 +303,4 @@ class _Call:
         if not self.calls.attempts and not self.reservation:
             return None
         last = self.calls.attempts[-1] if self.calls.attempts else None
-        return self._usage(last.provider if last else "", last.model if last else "", None)
+        return self._usage(last.provider if last else "", last.model if last else "")

@@ -97,52 +97,62 @@ class Calls:
     ) -> Completion:
         """Makes one call and returns the answer so far. calls_left: how many calls may follow it."""
         began, chars = time.perf_counter(), live.chars
-        status = "ok"
-        try:
-            with telemetry.span(
-                "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
-            ):
-                made = counted(await self._complete(candidate, request, live), request)
-                whole = _joined(before, made)
-                continues = made.finish_reason == LENGTH and calls_left and made.text
-                error = objection(
-                    whole,
-                    provider=candidate.provider,
-                    limit=request.max_output_tokens,
-                    on_truncated=self._on_truncated,
-                    wants_json=self._wants_json,
-                )
-                if error is not None and not continues:
-                    error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
-                    raise error
-        except ProviderError as error:
-            status = error.kind
-            used = billed((error.input_tokens, error.output_tokens), live.chars - chars, request)
-            self._record(candidate, used, began, error)
-            raise
-        except asyncio.CancelledError:
-            status = "cancelled"
-            self._record(candidate, billed((0, 0), live.chars - chars, request), began, None, status)
-            raise
-        finally:
-            self._measure(candidate, status, time.perf_counter() - began)
-        self._record(candidate, (made.input_tokens, made.output_tokens), began, None, finish=made.finish_reason)
+        with telemetry.span(
+            f"chat {candidate.model}",
+            self.trace,
+            "client",
+            gen_ai__operation__name="chat",
+            gen_ai__provider__name=candidate.provider,
+            gen_ai__request__model=candidate.model,
+        ) as span:
+            try:
+                made, whole = await self._made(candidate, request, live, before, calls_left)
+            except ProviderError as error:
+                used = billed((error.input_tokens, error.output_tokens), live.chars - chars, request)
+                self._record(span, candidate, used, began, error)
+                raise
+            except asyncio.CancelledError:
+                used = billed((0, 0), live.chars - chars, request)
+                self._record(span, candidate, used, began, None, "cancelled")
+                raise
+            used = (made.input_tokens, made.output_tokens)
+            self._record(span, candidate, used, began, None, finish=made.finish_reason)
         return whole
 
-    async def _complete(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
-        """Returns the provider's completion.
+    async def _made(
+        self,
+        candidate: rpc.Candidate,
+        request: CompletionRequest,
+        live: LiveStream,
+        before: Completion | None,
+        calls_left: int,
+    ) -> tuple[Completion, Completion]:
+        """Returns what one call said, and the answer so far.
 
         Every exception becomes a ProviderError, which ends this call alone.
         """
         try:
             provider = await self._provider(candidate)
-            return await provider.complete(request, live.push)
+            made = counted(await provider.complete(request, live.push), request)
+            whole = _joined(before, made)
+            continues = made.finish_reason == LENGTH and calls_left and made.text
+            error = objection(
+                whole,
+                provider=candidate.provider,
+                limit=request.max_output_tokens,
+                on_truncated=self._on_truncated,
+                wants_json=self._wants_json,
+            )
         except ProviderError:
             raise
         except Exception as error:
             log.warning("provider %s failed", candidate.provider, exc_info=True)
             text = f"{candidate.provider}: the call failed ({type(error).__name__})"
             raise ProviderError(MALFORMED, text, retryable=True) from error
+        if error is not None and not continues:
+            error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
+            raise error
+        return made, whole
 
     async def _provider(self, candidate: rpc.Candidate) -> Provider:
         try:
@@ -152,6 +162,7 @@ class Calls:
 
     def _record(
         self,
+        span: telemetry.Span,
         candidate: rpc.Candidate,
         used: tuple[int, int],
         began: float,
@@ -159,28 +170,46 @@ class Calls:
         status: str = "",
         finish: str = "",
     ) -> None:
-        latency_ms = round((time.perf_counter() - began) * 1000)
-        self.attempts.append(
-            LlmAttempt(
-                provider=candidate.provider,
-                model=candidate.model,
-                ok=error is None and not status,
-                input_tokens=used[0],
-                output_tokens=used[1],
-                cost_nano=cost_nano(candidate, *used),
-                latency_ms=latency_ms,
-                error=error.kind if error is not None else status,
-                finish_reason=error.finish_reason if error is not None else finish,
-                status=error.status if error is not None else 0,
-                started_at=int(time.time() * 1000) - latency_ms,
-            )
+        seconds = time.perf_counter() - began
+        latency_ms = round(seconds * 1000)
+        made = LlmAttempt(
+            provider=candidate.provider,
+            model=candidate.model,
+            ok=error is None and not status,
+            input_tokens=used[0],
+            output_tokens=used[1],
+            cost_nano=cost_nano(candidate, *used),
+            latency_ms=latency_ms,
+            error=error.kind if error is not None else status,
+            finish_reason=error.finish_reason if error is not None else finish,
+            status=error.status if error is not None else 0,
+            started_at=int(time.time() * 1000) - latency_ms,
         )
+        self.attempts.append(made)
+        _measure(made, seconds)
+        _describe(span, made)
 
-    def _measure(self, candidate: rpc.Candidate, status: str, seconds: float) -> None:
-        labels = (candidate.provider, candidate.model)
-        models.PROVIDER_REQUESTS.labels(*labels, status).inc()
-        models.LLM_REQUESTS.labels(*labels, status).inc()
-        models.LLM_SECONDS.labels(*labels).observe(seconds)
+
+def _measure(made: LlmAttempt, seconds: float) -> None:
+    model = (made.provider, made.model)
+    status = made.error or "ok"
+    models.PROVIDER_REQUESTS.labels(*model, status).inc()
+    models.LLM_REQUESTS.labels(*model, status).inc()
+    models.LLM_SECONDS.labels(*model).observe(seconds)
+    models.LLM_TOKENS.labels(*model, "input").inc(made.input_tokens)
+    models.LLM_TOKENS.labels(*model, "output").inc(made.output_tokens)
+
+
+def _describe(span: telemetry.Span, made: LlmAttempt) -> None:
+    span.set(
+        gen_ai__usage__input_tokens=made.input_tokens,
+        gen_ai__usage__output_tokens=made.output_tokens,
+        agentflow__cost__nano_usd=made.cost_nano,
+    )
+    if made.ok:
+        span.set(gen_ai__response__model=made.model, gen_ai__response__finish_reasons=[made.finish_reason])
+    else:
+        span.fail(made.error)
 
 
 def _joined(before: Completion | None, made: Completion) -> Completion:

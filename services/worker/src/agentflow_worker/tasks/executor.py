@@ -184,6 +184,7 @@ class Executor:
                 await self._packer.pack(attempt, result)
             if result.error is not None and not closed:
                 attempt.kept.flush()  # the log has to know of the begin of a step before its failure
+            _describe(span, result)
             early = await attempt.kept.early()
             if early is not None:
                 current = await self._current(attempt.chain, early, task)
@@ -267,3 +268,18 @@ def _measure(attempt: Attempt, duration_ms: float, *, failed: bool) -> None:
     waited_s = max(0.0, attempt.started - task.ts / 1000)
     if task is attempt.chain.task:  # the steps that follow in a task wait for no worker
         workflow.STEP_WAIT_SECONDS.labels(task.workflow, task.kind).observe(waited_s)
+
+
+def _describe(span: telemetry.Span, result: TaskResult) -> None:
+    """Adds to the span of a step how it ended, and what its models had used."""
+    usage = result.llm
+    if usage is not None:
+        span.set(
+            gen_ai__usage__input_tokens=usage.input_tokens,
+            gen_ai__usage__output_tokens=usage.output_tokens,
+            agentflow__cost__nano_usd=usage.cost_nano,
+        )
+    if isinstance(result.error, LlmStepError):
+        span.fail(result.error.error.type)
+    elif result.error is not None:
+        span.fail(machine.to_step_error(result.error).type)
