@@ -1,7 +1,7 @@
 """The provider calls of a step's report, with their shares of its tokens and its cost. Pure.
 
 An LLM step may call several providers in turn, and its report lists each call. The shares of the calls
-always sum to what the report says of the step, so that no sum over calls differs from the sum over steps:
+always sum to the totals of the report, so that a sum over calls never differs from the sum over steps:
 
 - The calls that a report lists have the shares that it names, if these sum to the step's total.
 - If they do not, the total is divided in proportion to them. If all of them are 0, the last call has

@@ -136,7 +136,7 @@ class Calls:
             made = counted(await provider.complete(request, live.push), request)
             whole = _joined(before, made)
             continues = made.finish_reason == LENGTH and calls_left and made.text
-            error = objection(
+            refused = objection(
                 whole,
                 provider=candidate.provider,
                 limit=request.max_output_tokens,
@@ -149,9 +149,9 @@ class Calls:
             log.warning("provider %s failed", candidate.provider, exc_info=True)
             text = f"{candidate.provider}: the call failed ({type(error).__name__})"
             raise ProviderError(MALFORMED, text, retryable=True) from error
-        if error is not None and not continues:
-            error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
-            raise error
+        if refused is not None and not continues:
+            refused.input_tokens, refused.output_tokens = made.input_tokens, made.output_tokens
+            raise refused
         return made, whole
 
     async def _provider(self, candidate: rpc.Candidate) -> Provider:
