@@ -108,6 +108,7 @@ DOORS = {
     "SetPromptLabel": ("prompts.label", "prompt label"),
     "GetTrace": ("traces.get", "trace get"),
     "QueryTraces": ("traces.query", "trace query"),
+    "GetTraceSeries": ("traces.series", "trace plot"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

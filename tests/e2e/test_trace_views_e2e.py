@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until_now
 
 CHILD = """
 name: views_child
@@ -58,3 +58,27 @@ def test_a_run_is_shown_as_nodes_path_tree_chart_and_page(platform: Any, tmp_pat
     assert data["events"] and data["notes"] == []
     refused = platform.cli("trace", "get", run.run_id, "--to", str(file))
     assert refused.returncode == 2 and "-o html" in refused.stderr
+
+
+def test_runs_are_drawn_over_time(platform: Any, tmp_path: Path) -> None:
+    with platform.client() as client:
+        run = client.workflows.submit(CHILD.replace("views_child", "views_drawn"))
+        client.workflows.wait(run, timeout=PATIENCE_S)
+
+    def drawn(name: str, *more: str) -> bytes:
+        file = tmp_path / name
+
+        def made() -> bool:  # the tables of runs follow the log within a second or two
+            done = platform.cli("trace", "plot", "--since", "1h", "--workflow", "views_drawn", "-o", str(file), *more)
+            assert done.returncode == 0 or "no runs in that time" in done.stderr, done.stderr
+            return done.returncode == 0
+
+        until_now(made, PATIENCE_S, "there are no points")
+        return file.read_bytes()
+
+    points = json.loads(drawn("points.json"))["points"]
+    assert sum(point["count"] for point in points) == 1
+    assert drawn("plot.png").startswith(b"\x89PNG")
+    assert b"views_drawn/inside" in drawn("plot.html", "--by", "node", "--what", "latency")
+    refused = platform.cli("trace", "plot", "-o", "plot.bmp")
+    assert refused.returncode == 2 and ".png" in refused.stderr

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
+from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -44,6 +45,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.FromString,
                 _registered_method=True)
+        self.GetTraceSeries = channel.unary_unary(
+                '/agentflow.v1.TraceService/GetTraceSeries',
+                request_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
+                _registered_method=True)
 
 
 class TraceServiceServicer:
@@ -62,6 +68,13 @@ class TraceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTraceSeries(self, request, context):
+        """Returns how cost, latency, errors, tokens and runs developed over time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +87,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.QueryTraces,
                     request_deserializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.SerializeToString,
+            ),
+            'GetTraceSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraceSeries,
+                    request_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -130,6 +148,33 @@ class TraceService:
             '/agentflow.v1.TraceService/QueryTraces',
             agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraceSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/GetTraceSeries',
+            agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

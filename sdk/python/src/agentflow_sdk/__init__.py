@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
     from agentflow_sdk.models.traces.calls import TraceCall
+    from agentflow_sdk.models.traces.series import TraceSeries, TraceSeriesPoint
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
     from agentflow_sdk.models.versions import (
@@ -206,6 +207,8 @@ __all__ = [
     "TraceEvent",
     "TraceNode",
     "TraceSegment",
+    "TraceSeries",
+    "TraceSeriesPoint",
     "TraceStep",
     "TraceSummary",
     "UnauthenticatedError",

@@ -15,6 +15,8 @@ from agentflow_trace.derive.store import DeriveStore
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
+from agentflow_trace.series.handlers import SeriesHandlers
+from agentflow_trace.series.store_series import SeriesStore
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore
@@ -39,10 +41,11 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     streams[0].feed = derive.feed
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
     handlers = Handlers(store, streams, archive, retention, derive)
+    series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
     context.health.set_part("clickhouse", "opening")
     loops: list[asyncio.Task[None]] = []
     try:
-        async with context.serving(handlers.routes()):
+        async with context.serving([*handlers.routes(), *series.routes()]):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             for ingest in streams:

@@ -50,7 +50,8 @@ class Handlers:
             (rpc.RETENTION_SET, self.set_retention),
         ]
 
-    async def _open(self) -> None:
+    async def open(self) -> None:
+        """Waits until ClickHouse is open. Raises RetryableError if that takes too long."""
         try:
             async with asyncio.timeout(WAIT_S_MAX):
                 await self.opened.wait()
@@ -62,7 +63,7 @@ class Handlers:
 
         Raises NotFoundError for an unknown run and for a run of another org, with the same message.
         """
-        await self._open()
+        await self.open()
         if request.min_seq > 0:
             await self._streams[subjects.EVENTS_STREAM].wait_for(request.min_seq, WAIT_S_MAX)
         rows = await self._store.run_rows(request.org, request.run)
@@ -76,7 +77,7 @@ class Handlers:
             raise InvalidError.at("status", f"{request.status[:40]!r} is not a run's status", f"use one of {known}")
         if request.end_ms and request.end_ms < request.start_ms:
             raise InvalidError.at("end_ms", "the end of the range is before its start")
-        await self._open()
+        await self.open()
         limit = min(max(request.limit, 1), LIMIT_MAX)
         return await self._store.query(request, limit)
 
@@ -84,7 +85,7 @@ class Handlers:
         if request.stream not in self._streams:
             known = ", ".join(self._streams)
             raise InvalidError.at("stream", f"{request.stream[:40]!r} is not traced", f"use one of {known}")
-        await self._open()
+        await self.open()
         counts = await self._store.counts(request.stream)
         derived = self._derive.derived if request.stream == subjects.EVENTS_STREAM else 0
         return msgspec.structs.replace(counts, derived_seq=derived)
@@ -94,7 +95,7 @@ class Handlers:
 
         The caller folds them as it folds the log, to the same state.
         """
-        await self._open()
+        await self.open()
         found = await self._archive.events(request.org, request.run, request.after_seq, PAGE_EVENTS)
         events: list[rpc.ArchivedEvent] = []
         left = PAGE_BYTES_MAX
@@ -107,9 +108,9 @@ class Handlers:
         return rpc.ArchiveReply(events=tuple(events), more=more)
 
     async def get_retention(self, request: rpc.Empty) -> rpc.RetentionReply:
-        await self._open()
+        await self.open()
         return await self._retention.report(request)
 
     async def set_retention(self, request: rpc.SetRetentionRequest) -> rpc.RetentionReply:
-        await self._open()
+        await self.open()
         return await self._retention.change(request)

@@ -14,6 +14,7 @@ from agentflow.v1 import (
     prompt_pb2_grpc,
     trace_pb2,
     trace_pb2_grpc,
+    trace_series_pb2,
     workflow_pb2,
     workflow_pb2_grpc,
 )
@@ -202,6 +203,14 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
         ]
         same = fields_of(run, "run_id workflow status started_at finished_at cost_nano_usd redactions")
         return trace_pb2.GetTraceResponse(**same, steps=steps, events=events)
+
+    def GetTraceSeries(self, request: Any, context: Any) -> Reply:
+        """Answers with one point for all runs of the time."""
+        end = request.end_ms or max((run.submitted_at for run in self._state.matching(0, "", {})), default=0) + 1
+        found = [run for run in self._state.matching(0, "", {}) if request.start_ms <= run.submitted_at < end]
+        point = trace_series_pb2.TraceSeriesPoint(at=request.start_ms, count=len(found))
+        times = {"bucket_ms": max(1, end - request.start_ms), "start_ms": request.start_ms, "end_ms": end}
+        return trace_series_pb2.GetTraceSeriesResponse(points=[point] if found else [], **times)
 
     def QueryTraces(self, request: Any, context: Any) -> Reply:
         found = [

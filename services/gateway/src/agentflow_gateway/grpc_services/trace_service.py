@@ -18,6 +18,7 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
+from agentflow_gateway.traces import series
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
 
@@ -50,6 +51,9 @@ class TraceService:
             text = "the trace with its bodies is too large for one answer; ask without include_bodies"
             raise OverloadedError(text, kind="trace_too_large")
         return response
+
+    async def GetTraceSeries(self, request: Any, call: Call) -> Any:
+        return await series.get_trace_series(request, call)
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
         if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):

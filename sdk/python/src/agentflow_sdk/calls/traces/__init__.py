@@ -1,3 +1,3 @@
 """The calls about traces, by subject."""
 
-__all__ = ["reading"]
+__all__ = ["reading", "series"]

@@ -1,0 +1,3 @@
+"""Developments over time as pictures: PNG, SVG, and a page."""
+
+__all__ = ["drawing", "page"]
