@@ -12,12 +12,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetTraceRequest(_message.Message):
-    __slots__ = ("run_id", "include_bodies")
+    __slots__ = ("run_id", "include_bodies", "page_size", "page_token")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_BODIES_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     include_bodies: bool
-    def __init__(self, run_id: _Optional[str] = ..., include_bodies: _Optional[bool] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, run_id: _Optional[str] = ..., include_bodies: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class TraceStep(_message.Message):
     __slots__ = ("step", "attempt", "status", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms", "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens", "cache_hit", "worker", "error", "redactions", "finish_reason", "reason", "kind", "child_run_id", "queued_at", "calls")
@@ -99,7 +103,7 @@ class TraceEvent(_message.Message):
     def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., ts: _Optional[int] = ..., type: _Optional[str] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., part: _Optional[int] = ...) -> None: ...
 
 class GetTraceResponse(_message.Message):
-    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered", "nodes", "critical_path")
+    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered", "truncated", "next_page_token", "nodes", "critical_path")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +125,8 @@ class GetTraceResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     CRITICAL_PATH_FIELD_NUMBER: _ClassVar[int]
     run_id: str
@@ -137,9 +143,11 @@ class GetTraceResponse(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[TraceEvent]
     version: int
     unregistered: bool
+    truncated: bool
+    next_page_token: str
     nodes: _containers.RepeatedCompositeFieldContainer[_trace_views_pb2.TraceNode]
     critical_path: _containers.RepeatedCompositeFieldContainer[_trace_views_pb2.TraceSegment]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ..., nodes: _Optional[_Iterable[_Union[_trace_views_pb2.TraceNode, _Mapping]]] = ..., critical_path: _Optional[_Iterable[_Union[_trace_views_pb2.TraceSegment, _Mapping]]] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ..., truncated: _Optional[bool] = ..., next_page_token: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[_trace_views_pb2.TraceNode, _Mapping]]] = ..., critical_path: _Optional[_Iterable[_Union[_trace_views_pb2.TraceSegment, _Mapping]]] = ...) -> None: ...
 
 class QueryTracesRequest(_message.Message):
     __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size", "page_token")

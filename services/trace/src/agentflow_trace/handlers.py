@@ -11,18 +11,17 @@ import msgspec
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
-from agentflow_trace import machine
+from agentflow_trace import event_pages, machine
 from agentflow_trace.derive.loop import Derive
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
-from agentflow_trace.store import Store
+from agentflow_trace.store import RUN_ROWS_MAX, Store
 from agentflow_trace.store_archive import ArchiveStore
 from agentflow_trace.views.answer import with_views
 
 WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min_seq`; the verb's timeout is 20 s
 LIMIT_MAX: Final = 1_000
-BODY_BYTES_MAX: Final = 3 * 1024 * 1024  # with steps and events in one answer below the bus's bound of 7 MiB
-EVENTS_MAX: Final = 15_000
+MESSAGE_ROWS_MAX: Final = 1_000  # more steps than a worker reports in one message
 PAGE_EVENTS: Final = 1_000
 PAGE_BYTES_MAX: Final = 3 * 1024 * 1024  # characters; as JSON text they may take twice as many bytes
 
@@ -66,10 +65,23 @@ class Handlers:
         await self.open()
         if request.min_seq > 0:
             await self._streams[subjects.EVENTS_STREAM].wait_for(request.min_seq, WAIT_S_MAX)
+        if request.after_stream:
+            return await self._further(request)
         rows = await self._store.run_rows(request.org, request.run)
         if not any(row.stream == subjects.EVENTS_STREAM for row in rows):
             raise NotFoundError(f"no trace of run {request.run[:80]!r}", kind="run_not_found")
-        return with_views(machine.reply(request.run, rows, BODY_BYTES_MAX, EVENTS_MAX), rows)
+        reply = with_views(machine.reply(request.run, rows), rows)
+        is_cut = len(rows) >= RUN_ROWS_MAX
+        return event_pages.with_events(reply, rows, request, is_cut=is_cut)
+
+    async def _further(self, request: rpc.TraceRequest) -> rpc.TraceReply:
+        """Returns a page of events after the first one."""
+        wanted = min(request.events_max or event_pages.EVENTS_MAX, event_pages.EVENTS_MAX)
+        limit = wanted + MESSAGE_ROWS_MAX
+        place = (request.after_stream, request.after_seq)
+        rows = await self._store.run_rows_after(request.org, request.run, *place, limit)
+        empty = machine.reply(request.run, ())
+        return event_pages.with_events(empty, rows, request, is_cut=len(rows) >= limit)
 
     async def query(self, request: rpc.TraceQueryRequest) -> rpc.TraceQueryReply:
         if request.status and request.status not in machine.RUN_STATUSES:

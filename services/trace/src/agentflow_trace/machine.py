@@ -11,7 +11,7 @@ the same two rules, so a trace and the run's state never disagree:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -21,7 +21,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.rpc import TraceEvent, TraceReply, TraceStep
 from agentflow_trace.model_calls import REPORTS, calls_of
-from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row, own_body, parts
+from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
@@ -327,22 +327,9 @@ def _error(row: Row) -> str:
     return f"{row.error_type}: {row.error}" if row.error else row.error_type
 
 
-def reply(run: str, rows: list[Row], body_bytes_max: int, events_max: int) -> TraceReply:
-    """Returns the answer to TRACE_GET.
-
-    Bodies are left out once they exceed `body_bytes_max` together, and events after `events_max`;
-    `truncated` says so. The steps and the totals are always complete.
-    """
+def reply(run: str, rows: Sequence[Row], events: Sequence[TraceEvent] = ()) -> TraceReply:
+    """Returns the answer to TRACE_GET with these events. The steps and the totals are those of all rows."""
     line = fold(rows)
-    left = body_bytes_max
-    events: list[TraceEvent] = []
-    whole = len(rows) <= events_max
-    for part, row in parts(rows[:events_max]):
-        body = own_body(row, part)
-        left -= len(body)
-        whole = whole and left >= 0
-        shown = body if left >= 0 else ""
-        events.append(TraceEvent(row.stream, row.stream_seq, row.ts, row.type, row.step, row.attempt, shown, part))
     return TraceReply(
         run=run,
         workflow=line.workflow,
@@ -356,5 +343,4 @@ def reply(run: str, rows: list[Row], body_bytes_max: int, events_max: int) -> Tr
         redactions=line.redactions,
         steps=line.steps(),
         events=tuple(events),
-        truncated=not whole,
     )

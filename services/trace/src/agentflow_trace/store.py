@@ -120,6 +120,17 @@ class Store:
         )
         return [Row(*values) for values in found]
 
+    async def run_rows_after(self, org: str, run: str, stream: str, seq: int, limit: int) -> list[Row]:
+        """Returns the rows of a run that follow a sequence of a stream, in the order of `run_rows`."""
+        found = await self._clickhouse.query(
+            f"SELECT {_SELECT_RUN} FROM events WHERE org = {{org:String}} AND run = {{run:String}} "  # noqa: S608
+            "AND (stream != {events:String}, stream, stream_seq) > "
+            "({stream:String} != {events:String}, {stream:String}, {seq:UInt64}) "
+            "ORDER BY stream != {events:String}, stream, stream_seq, later DESC LIMIT {limit:UInt32}",
+            {"org": org, "run": run, "events": EVENTS_STREAM, "stream": stream, "seq": seq, "limit": limit},
+        )
+        return [Row(*values) for values in found]
+
     async def counts(self, stream: str) -> TraceCountsReply:
         found = await self._clickhouse.query(
             "SELECT countIf(later = 0), uniqExact(stream_seq), min(stream_seq), max(stream_seq), "

@@ -72,6 +72,8 @@ def get(
             console.print()
             console.print(render.trace_events(trace))
 
+    if trace.truncated:
+        note("the trace is not whole: it is too large for the server")
     plain = output in (TraceFormat.JSON, TraceFormat.YAML)
     emit(data, Format(output.value) if plain else Format.TABLE, render_table)
 

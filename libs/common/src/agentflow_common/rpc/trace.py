@@ -16,6 +16,10 @@ class TraceRequest(Message, frozen=True):
     org: str
     run: str
     min_seq: int = 0  # wait (bounded) until ClickHouse holds AF_EVENTS up to here
+    bodies: bool = True  # with the bodies of all events, else with that of the submission alone
+    events_max: int = 0  # the size of a page of events; 0: one answer, whatever is left out of it
+    after_stream: str = ""  # after_stream, after_seq: a further page, which has nothing but events
+    after_seq: int = 0
 
 
 class TraceEvent(Message, frozen=True):
@@ -61,7 +65,7 @@ class TraceStep(msgspec.Struct, omit_defaults=True):
 
 
 class TraceReply(Message, frozen=True):
-    """Steps and totals are whole;"""
+    """A run, its attempts and events. A further page of events has nothing else."""
 
     run: str
     workflow: str
@@ -75,7 +79,8 @@ class TraceReply(Message, frozen=True):
     redactions: dict[str, int]
     steps: tuple[TraceStep, ...]
     events: tuple[TraceEvent, ...]
-    truncated: bool = False  # bodies or events were left out, the run is too big for one answer
+    truncated: bool = False  # bodies, events or steps were left out, the run is too big for one answer
+    more: bool = False  # further events follow after the last one
     nodes: tuple[TraceNode, ...] = ()  # of the pinned definition; none if there are too many
     critical_path: tuple[TraceSegment, ...] = ()  # none if it is too long
 

@@ -26,8 +26,17 @@ MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server 
 class TraceService:
     async def GetTrace(self, request: Any, call: Call) -> Any:
         key = run_key(call, request.run_id)
-        newest = await _newest_seq(call, key)  # 0: only the archive may know it
-        question = rpc.TraceRequest(org=call.org, run=request.run_id, min_seq=newest)
+        page = Page(request, "trace", request.run_id, str(request.include_bodies), default=0)
+        newest = 0 if page.after else await _newest_seq(call, key)  # 0: only the archive may know it
+        question = rpc.TraceRequest(
+            org=call.org,
+            run=request.run_id,
+            min_seq=newest,
+            bodies=request.include_bodies,
+            events_max=page.limit,
+            after_stream=page.after_name,
+            after_seq=page.after.number if page.after else 0,
+        )
         try:
             trace = await call.ask(rpc.TRACE_GET, question)
         except NotFoundError:
@@ -36,6 +45,7 @@ class TraceService:
             if not newest and await archive.is_unlisted(call, key, error):
                 raise no_such_run(request.run_id) from None
             raise
+        last = trace.events[-1] if trace.events else None
         version, unregistered = await _definition_of(call, trace)
         response = convert.message_of(
             pb.GetTraceResponse,
@@ -46,9 +56,10 @@ class TraceService:
             critical_path=[convert.message_of(pb_views.TraceSegment, part) for part in trace.critical_path],
             version=version,
             unregistered=unregistered,
+            next_page_token=page.token(last.seq, last.stream) if last is not None and trace.more else "",
         )
         if response.ByteSize() > MESSAGE_BYTES_MAX:
-            text = "the trace with its bodies is too large for one answer; ask without include_bodies"
+            text = "the trace with its bodies is too large for one answer; ask with a page_size, or a smaller one"
             raise OverloadedError(text, kind="trace_too_large")
         return response
 

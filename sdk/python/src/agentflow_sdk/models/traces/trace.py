@@ -118,6 +118,8 @@ class Trace(Priced):
     """The events, in the order of the log."""
     version: int = 0
     """The version of its workflow."""
+    truncated: bool = False
+    """True if bodies or events are missing."""
     unregistered: bool = False
     """True if the run has a definition of its own that differs from the registered one of its name and version."""
     nodes: tuple[TraceNode, ...] = ()
