@@ -109,6 +109,7 @@ DOORS = {
     "GetTrace": ("traces.get", "trace get"),
     "QueryTraces": ("traces.query", "trace query"),
     "GetTraceSeries": ("traces.series", "trace plot"),
+    "DiffTraces": ("traces.diff", "trace diff"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

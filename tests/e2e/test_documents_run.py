@@ -102,6 +102,13 @@ def latest_run(checkout: Checkout) -> str:
         return str(run.run_id)
 
 
+def run_before(checkout: Checkout) -> str:
+    """The run before the latest one."""
+    with checkout.client() as client:
+        found = until_now(lambda: list(client.workflows.list(limit=2))[1:])
+        return str(found[0].run_id)
+
+
 def spare_key(checkout: Checkout) -> str:
     """The id of a key that a document may revoke."""
     made = checkout.run(["agentctl", "keys", "create", "--name", "spare", "-o", "json"])
@@ -142,6 +149,8 @@ def open_approval(checkout: Checkout) -> str:
 
 PLACEHOLDERS: dict[str, Callable[[Checkout], str]] = {
     r"approve RUN approve\b": open_approval,
+    r"\bRUN_A\b": run_before,
+    r"\bRUN_B\b": latest_run,
     r"\bRUN\b": latest_run,
     r"\bSEQ\b": dead_letter,
     r"key_0123456789ab": spare_key,

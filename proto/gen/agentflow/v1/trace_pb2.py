@@ -23,13 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
+from agentflow.v1 import trace_diff_pb2 as agentflow_dot_v1_dot_trace__diff__pb2
 from agentflow.v1 import trace_views_pb2 as agentflow_dot_v1_dot_trace__views__pb2
 from agentflow.v1 import trace_calls_pb2 as agentflow_dot_v1_dot_trace__calls__pb2
 from agentflow.v1 import workflow_pb2 as agentflow_dot_v1_dot_workflow__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentflow/v1/trace.proto\x12\x0c\x61gentflow.v1\x1a\x1f\x61gentflow/v1/trace_series.proto\x1a\x1e\x61gentflow/v1/trace_views.proto\x1a\x1e\x61gentflow/v1/trace_calls.proto\x1a\x1b\x61gentflow/v1/workflow.proto\x1a\x1cgoogle/protobuf/struct.proto\"`\n\x0fGetTraceRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0einclude_bodies\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd6\x04\n\tTraceStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.agentflow.v1.StepStatus\x12\x14\n\x0cscheduled_at\x18\x04 \x01(\x03\x12\x12\n\nstarted_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x06 \x01(\x03\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x08 \x01(\x01\x12\x15\n\rcost_nano_usd\x18\t \x01(\x03\x12\x10\n\x08provider\x18\n \x01(\t\x12\r\n\x05model\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12\x14\n\x0cinput_tokens\x18\r \x01(\x03\x12\x15\n\routput_tokens\x18\x0e \x01(\x03\x12\x11\n\tcache_hit\x18\x0f \x01(\x08\x12\x0e\n\x06worker\x18\x10 \x01(\t\x12\r\n\x05\x65rror\x18\x11 \x01(\t\x12;\n\nredactions\x18\x12 \x03(\x0b\x32\'.agentflow.v1.TraceStep.RedactionsEntry\x12\x15\n\rfinish_reason\x18\x13 \x01(\t\x12\x0e\n\x06reason\x18\x14 \x01(\t\x12\x0c\n\x04kind\x18\x1e \x01(\t\x12\x14\n\x0c\x63hild_run_id\x18\x1f \x01(\t\x12\x11\n\tqueued_at\x18  \x01(\x03\x12&\n\x05\x63\x61lls\x18\x15 \x03(\x0b\x32\x17.agentflow.v1.TraceCall\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9c\x01\n\nTraceEvent\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\n\n\x02ts\x18\x03 \x01(\x03\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12%\n\x04\x62ody\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04part\x18\x08 \x01(\r\"\xd3\x04\n\x10GetTraceResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x10\n\x08trace_id\x18\x04 \x01(\t\x12\x12\n\nstarted_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x06 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\x07 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x42\n\nredactions\x18\n \x03(\x0b\x32..agentflow.v1.GetTraceResponse.RedactionsEntry\x12&\n\x05steps\x18\x0b \x03(\x0b\x32\x17.agentflow.v1.TraceStep\x12(\n\x06\x65vents\x18\x0c \x03(\x0b\x32\x18.agentflow.v1.TraceEvent\x12\x0f\n\x07version\x18\r \x01(\x05\x12\x14\n\x0cunregistered\x18\x0e \x01(\x08\x12\x11\n\ttruncated\x18\x0f \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x10 \x01(\t\x12&\n\x05nodes\x18\x1e \x03(\x0b\x32\x17.agentflow.v1.TraceNode\x12\x31\n\rcritical_path\x18\x1f \x03(\x0b\x32\x1a.agentflow.v1.TraceSegment\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xaa\x01\n\x12QueryTracesRequest\x12\x10\n\x08start_ms\x18\x01 \x01(\x03\x12\x0e\n\x06\x65nd_ms\x18\x02 \x01(\x03\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x10\n\x08workflow\x18\x04 \x01(\t\x12\'\n\x06status\x18\x05 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\xa8\x01\n\x0cTraceSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\x06 \x01(\x03\x12\r\n\x05steps\x18\x07 \x01(\x05\"Z\n\x13QueryTracesResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.agentflow.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8a\x02\n\x0cTraceService\x12I\n\x08GetTrace\x12\x1d.agentflow.v1.GetTraceRequest\x1a\x1e.agentflow.v1.GetTraceResponse\x12R\n\x0bQueryTraces\x12 .agentflow.v1.QueryTracesRequest\x1a!.agentflow.v1.QueryTracesResponse\x12[\n\x0eGetTraceSeries\x12#.agentflow.v1.GetTraceSeriesRequest\x1a$.agentflow.v1.GetTraceSeriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentflow/v1/trace.proto\x12\x0c\x61gentflow.v1\x1a\x1f\x61gentflow/v1/trace_series.proto\x1a\x1d\x61gentflow/v1/trace_diff.proto\x1a\x1e\x61gentflow/v1/trace_views.proto\x1a\x1e\x61gentflow/v1/trace_calls.proto\x1a\x1b\x61gentflow/v1/workflow.proto\x1a\x1cgoogle/protobuf/struct.proto\"`\n\x0fGetTraceRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x16\n\x0einclude_bodies\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\xd6\x04\n\tTraceStep\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x06status\x18\x03 \x01(\x0e\x32\x18.agentflow.v1.StepStatus\x12\x14\n\x0cscheduled_at\x18\x04 \x01(\x03\x12\x12\n\nstarted_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x06 \x01(\x03\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x08 \x01(\x01\x12\x15\n\rcost_nano_usd\x18\t \x01(\x03\x12\x10\n\x08provider\x18\n \x01(\t\x12\r\n\x05model\x18\x0b \x01(\t\x12\x0e\n\x06prompt\x18\x0c \x01(\t\x12\x14\n\x0cinput_tokens\x18\r \x01(\x03\x12\x15\n\routput_tokens\x18\x0e \x01(\x03\x12\x11\n\tcache_hit\x18\x0f \x01(\x08\x12\x0e\n\x06worker\x18\x10 \x01(\t\x12\r\n\x05\x65rror\x18\x11 \x01(\t\x12;\n\nredactions\x18\x12 \x03(\x0b\x32\'.agentflow.v1.TraceStep.RedactionsEntry\x12\x15\n\rfinish_reason\x18\x13 \x01(\t\x12\x0e\n\x06reason\x18\x14 \x01(\t\x12\x0c\n\x04kind\x18\x1e \x01(\t\x12\x14\n\x0c\x63hild_run_id\x18\x1f \x01(\t\x12\x11\n\tqueued_at\x18  \x01(\x03\x12&\n\x05\x63\x61lls\x18\x15 \x03(\x0b\x32\x17.agentflow.v1.TraceCall\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x9c\x01\n\nTraceEvent\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\n\n\x02ts\x18\x03 \x01(\x03\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\x12%\n\x04\x62ody\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0c\n\x04part\x18\x08 \x01(\r\"\xd3\x04\n\x10GetTraceResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x10\n\x08trace_id\x18\x04 \x01(\t\x12\x12\n\nstarted_at\x18\x05 \x01(\x03\x12\x13\n\x0b\x66inished_at\x18\x06 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\x07 \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x08 \x01(\x03\x12\x15\n\routput_tokens\x18\t \x01(\x03\x12\x42\n\nredactions\x18\n \x03(\x0b\x32..agentflow.v1.GetTraceResponse.RedactionsEntry\x12&\n\x05steps\x18\x0b \x03(\x0b\x32\x17.agentflow.v1.TraceStep\x12(\n\x06\x65vents\x18\x0c \x03(\x0b\x32\x18.agentflow.v1.TraceEvent\x12\x0f\n\x07version\x18\r \x01(\x05\x12\x14\n\x0cunregistered\x18\x0e \x01(\x08\x12\x11\n\ttruncated\x18\x0f \x01(\x08\x12\x17\n\x0fnext_page_token\x18\x10 \x01(\t\x12&\n\x05nodes\x18\x1e \x03(\x0b\x32\x17.agentflow.v1.TraceNode\x12\x31\n\rcritical_path\x18\x1f \x03(\x0b\x32\x1a.agentflow.v1.TraceSegment\x1a\x31\n\x0fRedactionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xaa\x01\n\x12QueryTracesRequest\x12\x10\n\x08start_ms\x18\x01 \x01(\x03\x12\x0e\n\x06\x65nd_ms\x18\x02 \x01(\x03\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x10\n\x08workflow\x18\x04 \x01(\t\x12\'\n\x06status\x18\x05 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\xa8\x01\n\x0cTraceSummary\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08workflow\x18\x02 \x01(\t\x12\'\n\x06status\x18\x03 \x01(\x0e\x32\x17.agentflow.v1.RunStatus\x12\x12\n\nstarted_at\x18\x04 \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x03\x12\x15\n\rcost_nano_usd\x18\x06 \x01(\x03\x12\r\n\x05steps\x18\x07 \x01(\x05\"Z\n\x13QueryTracesResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.agentflow.v1.TraceSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdb\x02\n\x0cTraceService\x12I\n\x08GetTrace\x12\x1d.agentflow.v1.GetTraceRequest\x1a\x1e.agentflow.v1.GetTraceResponse\x12R\n\x0bQueryTraces\x12 .agentflow.v1.QueryTracesRequest\x1a!.agentflow.v1.QueryTracesResponse\x12[\n\x0eGetTraceSeries\x12#.agentflow.v1.GetTraceSeriesRequest\x1a$.agentflow.v1.GetTraceSeriesResponse\x12O\n\nDiffTraces\x12\x1f.agentflow.v1.DiffTracesRequest\x1a .agentflow.v1.DiffTracesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,24 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACESTEP_REDACTIONSENTRY']._serialized_options = b'8\001'
   _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._loaded_options = None
   _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_GETTRACEREQUEST']._serialized_start=198
-  _globals['_GETTRACEREQUEST']._serialized_end=294
-  _globals['_TRACESTEP']._serialized_start=297
-  _globals['_TRACESTEP']._serialized_end=895
-  _globals['_TRACESTEP_REDACTIONSENTRY']._serialized_start=846
-  _globals['_TRACESTEP_REDACTIONSENTRY']._serialized_end=895
-  _globals['_TRACEEVENT']._serialized_start=898
-  _globals['_TRACEEVENT']._serialized_end=1054
-  _globals['_GETTRACERESPONSE']._serialized_start=1057
-  _globals['_GETTRACERESPONSE']._serialized_end=1652
-  _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._serialized_start=846
-  _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._serialized_end=895
-  _globals['_QUERYTRACESREQUEST']._serialized_start=1655
-  _globals['_QUERYTRACESREQUEST']._serialized_end=1825
-  _globals['_TRACESUMMARY']._serialized_start=1828
-  _globals['_TRACESUMMARY']._serialized_end=1996
-  _globals['_QUERYTRACESRESPONSE']._serialized_start=1998
-  _globals['_QUERYTRACESRESPONSE']._serialized_end=2088
-  _globals['_TRACESERVICE']._serialized_start=2091
-  _globals['_TRACESERVICE']._serialized_end=2357
+  _globals['_GETTRACEREQUEST']._serialized_start=229
+  _globals['_GETTRACEREQUEST']._serialized_end=325
+  _globals['_TRACESTEP']._serialized_start=328
+  _globals['_TRACESTEP']._serialized_end=926
+  _globals['_TRACESTEP_REDACTIONSENTRY']._serialized_start=877
+  _globals['_TRACESTEP_REDACTIONSENTRY']._serialized_end=926
+  _globals['_TRACEEVENT']._serialized_start=929
+  _globals['_TRACEEVENT']._serialized_end=1085
+  _globals['_GETTRACERESPONSE']._serialized_start=1088
+  _globals['_GETTRACERESPONSE']._serialized_end=1683
+  _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._serialized_start=877
+  _globals['_GETTRACERESPONSE_REDACTIONSENTRY']._serialized_end=926
+  _globals['_QUERYTRACESREQUEST']._serialized_start=1686
+  _globals['_QUERYTRACESREQUEST']._serialized_end=1856
+  _globals['_TRACESUMMARY']._serialized_start=1859
+  _globals['_TRACESUMMARY']._serialized_end=2027
+  _globals['_QUERYTRACESRESPONSE']._serialized_start=2029
+  _globals['_QUERYTRACESRESPONSE']._serialized_end=2119
+  _globals['_TRACESERVICE']._serialized_start=2122
+  _globals['_TRACESERVICE']._serialized_end=2469
 # @@protoc_insertion_point(module_scope)

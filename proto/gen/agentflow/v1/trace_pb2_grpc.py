@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from agentflow.v1 import trace_diff_pb2 as agentflow_dot_v1_dot_trace__diff__pb2
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
 
@@ -50,6 +51,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
                 _registered_method=True)
+        self.DiffTraces = channel.unary_unary(
+                '/agentflow.v1.TraceService/DiffTraces',
+                request_serializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.FromString,
+                _registered_method=True)
 
 
 class TraceServiceServicer:
@@ -75,6 +81,13 @@ class TraceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiffTraces(self, request, context):
+        """Returns the differences of two runs: steps by meaning, and how much each added to cost and duration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +105,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.GetTraceSeries,
                     request_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.SerializeToString,
+            ),
+            'DiffTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffTraces,
+                    request_deserializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +193,33 @@ class TraceService:
             '/agentflow.v1.TraceService/GetTraceSeries',
             agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/DiffTraces',
+            agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.FromString,
             options,
             channel_credentials,
             insecure,

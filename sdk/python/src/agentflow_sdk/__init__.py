@@ -96,6 +96,16 @@ if TYPE_CHECKING:
     from agentflow_sdk.models.statuses import RunStatus, StepStatus
     from agentflow_sdk.models.tools import Tool
     from agentflow_sdk.models.traces.calls import TraceCall
+    from agentflow_sdk.models.traces.diff import (
+        TraceDiff,
+        TraceDiffField,
+        TraceDiffPart,
+        TraceDiffRest,
+        TraceDiffRun,
+        TraceDiffSide,
+        TraceDiffStep,
+        TraceDiffValue,
+    )
     from agentflow_sdk.models.traces.series import TraceSeries, TraceSeriesPoint
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
@@ -204,6 +214,14 @@ __all__ = [
     "Tool",
     "Trace",
     "TraceCall",
+    "TraceDiff",
+    "TraceDiffField",
+    "TraceDiffPart",
+    "TraceDiffRest",
+    "TraceDiffRun",
+    "TraceDiffSide",
+    "TraceDiffStep",
+    "TraceDiffValue",
     "TraceEvent",
     "TraceNode",
     "TraceSegment",

@@ -6,6 +6,7 @@ from agentflow_sdk.calls import admin, audit, budgets, controls, lanes, prompts,
 from agentflow_sdk.calls import approvals as approval_calls
 from agentflow_sdk.calls import calendars as calendar_calls
 from agentflow_sdk.calls import versions as version_calls
+from agentflow_sdk.calls.traces import diff as trace_diff
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import series as trace_series
 from agentflow_sdk.methods import Namespace, TransportT, method, stream_method
@@ -83,6 +84,7 @@ class Traces(Namespace[TransportT]):
     get = method(trace_reading.get_trace)
     query = method(trace_reading.query_traces)
     series = method(trace_series.get_series)
+    diff = method(trace_diff.diff_traces)
 
 
 class Schedules(Namespace[TransportT]):

@@ -12,6 +12,7 @@ from agentflow_common.connections import clickhouse as ch
 from agentflow_common.runtime.service import Context
 from agentflow_trace.derive.loop import Derive
 from agentflow_trace.derive.store import DeriveStore
+from agentflow_trace.diff.handlers import DiffHandlers
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
@@ -42,10 +43,11 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
     handlers = Handlers(store, streams, archive, retention, derive)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
+    diff = DiffHandlers(store, streams[0], handlers.opened)
     context.health.set_part("clickhouse", "opening")
     loops: list[asyncio.Task[None]] = []
     try:
-        async with context.serving([*handlers.routes(), *series.routes()]):
+        async with context.serving([*handlers.routes(), *series.routes(), *diff.routes()]):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             for ingest in streams:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from agentctl.commands.trace import plot, reading
+from agentctl.commands.trace import diff, plot, reading
 from agentctl.groups import RemoteGroup
 
 app = RemoteGroup("trace", "Look at what runs did.")
 reading.add_to(app)
 plot.add_to(app)
+diff.add_to(app)

@@ -220,3 +220,6 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
             and request.status in (0, run.status)
         ]
         return trace_pb2.QueryTracesResponse(traces=found)
+
+    def DiffTraces(self, request: Any, context: Any) -> Reply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")

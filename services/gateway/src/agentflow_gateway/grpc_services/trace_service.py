@@ -9,7 +9,7 @@ import msgspec
 from agentflow.v1 import trace_calls_pb2 as calls_pb
 from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_views_pb2 as pb_views
-from agentflow_common import events, rpc, subjects
+from agentflow_common import events, rpc
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, RetryableError
 from agentflow_gateway import limits
 from agentflow_gateway.api import convert
@@ -19,6 +19,7 @@ from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
 from agentflow_gateway.traces import series
+from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
 
@@ -27,7 +28,7 @@ class TraceService:
     async def GetTrace(self, request: Any, call: Call) -> Any:
         key = run_key(call, request.run_id)
         page = Page(request, "trace", request.run_id, str(request.include_bodies), default=0)
-        newest = 0 if page.after else await _newest_seq(call, key)  # 0: only the archive may know it
+        newest = 0 if page.after else await newest_seq(call, key)  # 0: only the archive may know it
         question = rpc.TraceRequest(
             org=call.org,
             run=request.run_id,
@@ -92,6 +93,9 @@ class TraceService:
             traces=[convert.message_of(pb.TraceSummary, trace) for trace in reply.traces],
         )
 
+    async def DiffTraces(self, request: Any, call: Call) -> Any:
+        return await diff_traces(request, call)
+
 
 async def _definition_of(call: Call, trace: rpc.TraceReply) -> tuple[int, bool]:
     """Returns (the version of the run's definition, whether another one is registered under its name and version)."""
@@ -101,14 +105,6 @@ async def _definition_of(call: Call, trace: rpc.TraceReply) -> tuple[int, bool]:
         return 0, False
     registered = await definitions.is_registered(call, submitted.workflow, submitted.version, submitted.definition)
     return submitted.version, not registered
-
-
-async def _newest_seq(call: Call, key: subjects.EntityKey) -> int:
-    """Returns the sequence of the run's newest event of any kind, 0 if it has none."""
-    subject = f"$JS.API.DIRECT.GET.{subjects.EVENTS_STREAM}"
-    body = msgspec.json.encode({"last_by_subj": subjects.run_all(key)})
-    reply = await call.deps.nc.request(subject, body, timeout=call.timeout_s(10.0))
-    return int((reply.headers or {}).get("Nats-Sequence", "0"))
 
 
 def _step(step: rpc.TraceStep) -> Any:

@@ -25,10 +25,18 @@ def pinned(rows: Iterable[Row]) -> Definition | None:
     for row in rows:
         if row.type == "run.submitted":
             try:
-                return load_trusted(msgspec.json.decode(row.body, type=_Submitted).definition)
-            except _UNUSABLE:
+                return loaded(msgspec.json.decode(row.body, type=_Submitted).definition)
+            except UNREADABLE:
                 return None
     return None
+
+
+def loaded(definition: dict[str, Any]) -> Definition | None:
+    """Returns a pinned definition; None if it can't be read."""
+    try:
+        return load_trusted(definition)
+    except _UNUSABLE:
+        return None
 
 
 def nodes_of(definition: Definition | None) -> tuple[TraceNode, ...]:
