@@ -110,6 +110,8 @@ DOORS = {
     "QueryTraces": ("traces.query", "trace query"),
     "GetTraceSeries": ("traces.series", "trace plot"),
     "DiffTraces": ("traces.diff", "trace diff"),
+    "RebuildTraces": ("traces.rebuild", "trace rebuild"),
+    "GetTraceProgress": ("traces.progress", "trace rebuild"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

@@ -88,6 +88,12 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
         for name in ("scheduler", "trace"):
             swept.stack.wait_ready(name)
         assert seen() == before
+        unsure = swept.cli("trace", "rebuild")
+        assert unsure.returncode == 2 and "--yes" in unsure.stderr
+        rebuilt = swept.cli("trace", "rebuild", "--yes", "-o", "json")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        assert json.loads(rebuilt.stdout)["messages"] > 10
+        assert seen() == before
         assert client.workflows.wait(first, timeout=PATIENCE_S).status == "completed"
         assert client.workflows.cancel(first).is_final
         shown = swept.cli("workflow", "get", first.run_id, "-o", "json")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import ids, subjects
+from agentflow_common import ids, rpc, subjects
+from agentflow_common.connections import clickhouse
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime import service
@@ -18,6 +19,9 @@ from agentflow_trace.app import app
 from agentflow_trace.derive import loop, store
 from agentflow_trace.settings import TraceSettings
 from tests.support import derived
+from tests.support.waiting import PATIENCE_S, until
+
+from .asking import ask
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000
@@ -192,3 +196,40 @@ async def test_events_that_are_read_anew_are_derived_anew(world: World) -> None:
     async with service.running("trace", world.settings, app):
         await world.derived_to(last)
     assert await world.check() == before
+
+
+async def test_a_rebuild_while_the_service_runs_gives_every_row_again(world: World) -> None:
+    """It is asked twice, which is one rebuild, while events come in."""
+    logs = [_run(ids.new_run_id(), TS + number) for number in range(30)]
+    last = await world.publish([entry for entries in logs for entry in entries])
+    nc = world.log.nc
+    async with service.running("trace", world.settings, app):
+        await world.derived_to(last)
+    before, events = await world.check(), await _events(world)
+    async with service.running("trace", world.settings, app):
+        await world.derived_to(last)
+        first = await ask(nc, rpc.TRACE_REBUILD, rpc.Empty())
+        assert (first.dropping, first.streams[0].last_seq) == (True, last)
+        await ask(nc, rpc.TRACE_REBUILD, rpc.Empty())
+
+        async def done() -> bool:
+            reply = await ask(nc, rpc.TRACE_PROGRESS, rpc.Empty())
+            there = all(part.ingested_seq == part.last_seq for part in reply.streams)
+            return bool(there and reply.derived_seq == last and not reply.dropping)
+
+        await until(done, PATIENCE_S, "the rebuild does not end")
+    assert await world.check() == before
+    assert await _events(world) == events
+    more = await world.publish(_run(ids.new_run_id(), TS + 99))
+    async with service.running("trace", world.settings, app):
+        await world.derived_to(more)
+    assert len((await world.check()).runs) == 31
+
+
+async def _events(world: World) -> list[tuple[Any, ...]]:
+    client = clickhouse.ClickHouse(world.settings)
+    await client.open()
+    try:
+        return await client.query("SELECT * FROM events ORDER BY stream, stream_seq, later DESC")
+    finally:
+        await client.close()

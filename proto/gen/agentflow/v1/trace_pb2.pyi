@@ -1,5 +1,6 @@
 from agentflow.v1 import trace_series_pb2 as _trace_series_pb2
 from agentflow.v1 import trace_diff_pb2 as _trace_diff_pb2
+from agentflow.v1 import trace_rebuild_pb2 as _trace_rebuild_pb2
 from agentflow.v1 import trace_views_pb2 as _trace_views_pb2
 from agentflow.v1 import trace_calls_pb2 as _trace_calls_pb2
 from agentflow.v1 import workflow_pb2 as _workflow_pb2

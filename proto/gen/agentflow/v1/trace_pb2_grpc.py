@@ -5,6 +5,7 @@ import warnings
 
 from agentflow.v1 import trace_diff_pb2 as agentflow_dot_v1_dot_trace__diff__pb2
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
+from agentflow.v1 import trace_rebuild_pb2 as agentflow_dot_v1_dot_trace__rebuild__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -56,6 +57,16 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.FromString,
                 _registered_method=True)
+        self.RebuildTraces = channel.unary_unary(
+                '/agentflow.v1.TraceService/RebuildTraces',
+                request_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesResponse.FromString,
+                _registered_method=True)
+        self.GetTraceProgress = channel.unary_unary(
+                '/agentflow.v1.TraceService/GetTraceProgress',
+                request_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.FromString,
+                _registered_method=True)
 
 
 class TraceServiceServicer:
@@ -88,6 +99,19 @@ class TraceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RebuildTraces(self, request, context):
+        """Drops all rows of ClickHouse and reads the log again. A second call while that goes on changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTraceProgress(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +134,16 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.DiffTraces,
                     request_deserializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.SerializeToString,
+            ),
+            'RebuildTraces': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildTraces,
+                    request_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesResponse.SerializeToString,
+            ),
+            'GetTraceProgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraceProgress,
+                    request_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +254,60 @@ class TraceService:
             '/agentflow.v1.TraceService/DiffTraces',
             agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/RebuildTraces',
+            agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__rebuild__pb2.RebuildTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraceProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/GetTraceProgress',
+            agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -106,6 +106,7 @@ if TYPE_CHECKING:
         TraceDiffStep,
         TraceDiffValue,
     )
+    from agentflow_sdk.models.traces.progress import TraceProgress, TraceStreamProgress
     from agentflow_sdk.models.traces.series import TraceSeries, TraceSeriesPoint
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
@@ -224,10 +225,12 @@ __all__ = [
     "TraceDiffValue",
     "TraceEvent",
     "TraceNode",
+    "TraceProgress",
     "TraceSegment",
     "TraceSeries",
     "TraceSeriesPoint",
     "TraceStep",
+    "TraceStreamProgress",
     "TraceSummary",
     "UnauthenticatedError",
     "UnavailableError",

@@ -8,6 +8,7 @@ from agentflow_sdk.calls import calendars as calendar_calls
 from agentflow_sdk.calls import versions as version_calls
 from agentflow_sdk.calls.traces import diff as trace_diff
 from agentflow_sdk.calls.traces import reading as trace_reading
+from agentflow_sdk.calls.traces import rebuild as trace_rebuild
 from agentflow_sdk.calls.traces import series as trace_series
 from agentflow_sdk.methods import Namespace, TransportT, method, stream_method
 
@@ -85,6 +86,8 @@ class Traces(Namespace[TransportT]):
     query = method(trace_reading.query_traces)
     series = method(trace_series.get_series)
     diff = method(trace_diff.diff_traces)
+    rebuild = method(trace_rebuild.rebuild)
+    progress = method(trace_rebuild.progress)
 
 
 class Schedules(Namespace[TransportT]):

@@ -34,6 +34,7 @@ _METHODS: Final = {
     """,
     "admin": """
         CreateBudget UpdateBudget DeleteBudget DeleteWorkflow SetLane GetRetention SetRetention
+        RebuildTraces GetTraceProgress
         ListDeadLetters GetDeadLetter ReplayDeadLetters PurgeDeadLetters
     """,
     "auditor": "ListAuditEntries GetAuditEntry VerifyAuditLog",

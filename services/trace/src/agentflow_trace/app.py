@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agentflow_common import package_files, subjects, tasks
+from agentflow_common import package_files, subjects
 from agentflow_common.connections import clickhouse as ch
 from agentflow_common.runtime.service import Context
 from agentflow_trace.derive.loop import Derive
+from agentflow_trace.derive.rebuilding import Rebuilding, Work
 from agentflow_trace.derive.store import DeriveStore
 from agentflow_trace.diff.handlers import DiffHandlers
 from agentflow_trace.handlers import Handlers
@@ -41,11 +41,12 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     derive = Derive(DeriveStore(clickhouse), streams[0], context.health.set_part)
     streams[0].feed = derive.feed
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
-    handlers = Handlers(store, streams, archive, retention, derive)
+    work = Work(context.guarded, [*(ingest.run for ingest in streams), derive.run, retention.run])
+    rebuilding = Rebuilding(streams, derive, work, context.log)
+    handlers = Handlers(store, streams, archive, retention, derive, rebuilding)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
     diff = DiffHandlers(store, streams[0], handlers.opened)
     context.health.set_part("clickhouse", "opening")
-    loops: list[asyncio.Task[None]] = []
     try:
         async with context.serving([*handlers.routes(), *series.routes(), *diff.routes()]):
             await clickhouse.open()
@@ -56,9 +57,9 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
             await derive.prepare()
             context.probes.add("clickhouse", clickhouse.probe, "ClickHouse does not answer")
             handlers.opened.set()
-            loops += [context.guarded(ingest.run()) for ingest in streams]
-            loops += [context.guarded(derive.run()), context.guarded(retention.run())]
+            work.begin()
             yield
     finally:
-        await tasks.stop(loops)
+        await rebuilding.stop()
+        await work.stop()
         await clickhouse.close()

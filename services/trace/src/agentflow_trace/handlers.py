@@ -13,6 +13,7 @@ from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
 from agentflow_trace import event_pages, machine
 from agentflow_trace.derive.loop import Derive
+from agentflow_trace.derive.rebuilding import Rebuilding
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
 from agentflow_trace.store import RUN_ROWS_MAX, Store
@@ -30,8 +31,15 @@ class Handlers:
     """Answers from the start on. A question that comes before ClickHouse is open waits for it."""
 
     def __init__(
-        self, store: Store, streams: Sequence[Ingest], archive: ArchiveStore, retention: Retention, derive: Derive
+        self,
+        store: Store,
+        streams: Sequence[Ingest],
+        archive: ArchiveStore,
+        retention: Retention,
+        derive: Derive,
+        rebuilding: Rebuilding,
     ) -> None:
+        self._rebuilding = rebuilding
         self._store = store
         self._derive = derive
         self._archive = archive
@@ -47,6 +55,8 @@ class Handlers:
             (rpc.ARCHIVED, self.archived),
             (rpc.RETENTION_GET, self.get_retention),
             (rpc.RETENTION_SET, self.set_retention),
+            (rpc.TRACE_REBUILD, self.rebuild),
+            (rpc.TRACE_PROGRESS, self.progress),
         ]
 
     async def open(self) -> None:
@@ -126,3 +136,11 @@ class Handlers:
     async def set_retention(self, request: rpc.SetRetentionRequest) -> rpc.RetentionReply:
         await self.open()
         return await self._retention.change(request)
+
+    async def rebuild(self, _request: rpc.Empty) -> rpc.TraceProgressReply:
+        await self.open()
+        return await self._rebuilding.begin()
+
+    async def progress(self, _request: rpc.Empty) -> rpc.TraceProgressReply:
+        await self.open()
+        return await self._rebuilding.progress()

@@ -65,7 +65,7 @@ class Ingest:
         self.held_at_start = 0
         self.feed: Callable[[Sequence[Row]], None] | None = None  # takes the rows that were inserted
         self._archive = archive
-        self._kept = (0, 0)  # first and last sequence of purged runs that survive outside of `events`
+        self._kept = (0, 0, 0)  # first, last sequence and newest time of purged runs that survive outside of `events`
         self._log = event_log
         self._store = store
         self._rows_max = settings.trace_batch_rows
@@ -83,10 +83,10 @@ class Ingest:
         self._moved = asyncio.Condition()
         self._lag = QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
 
-    async def prepare(self) -> None:
+    async def prepare(self, anew: bool = False) -> None:
         """Finds the position from which to continue.
 
-        Rows of another log, and rows with a hole, are dropped and read again.
+        Rows of another log, and rows with a hole, are dropped and read again. anew: all rows are.
         """
         info = await self._log.nc.jsm().stream_info(self.stream)
         identity = info.created.isoformat() if info.created else ""
@@ -95,8 +95,8 @@ class Ingest:
         known = await self._store.identity(self.stream)
         lost = held.rows and (held.last > info.state.last_seq or held.first > max(1, info.state.first_seq))
         lost = lost or not await self._same_newest(held.last)
-        if (known or held.rows) and (known != identity or not held.whole or lost):
-            if known == identity:
+        if anew or ((known or held.rows) and (known != identity or not held.whole or lost)):
+            if known == identity and not anew:
                 metrics.GAPS.labels(self.stream).inc()
             log.warning(
                 "rows are dropped and read from the log again",
@@ -177,7 +177,10 @@ class Ingest:
         self._tail = tail
         try:
             while True:
-                await self._take(await tail.batch(WAIT_S))
+                deliveries = await tail.batch(WAIT_S)
+                await self._take(deliveries)
+                if not deliveries and self._kept[1] > self._read_to:
+                    await self._fill_end()
                 self._lag.set(self._pending + len(self._buffer))
                 if not self._pending and not self._buffer:
                     metrics.INGEST_AGE.labels(self.stream).set(0)
@@ -237,6 +240,12 @@ class Ingest:
         self._bytes += size + ROW_BYTES * len(found)
         self._read_to = found[-1].stream_seq
         self._changed.set()
+
+    async def _fill_end(self) -> None:
+        """Fills the end of the log, if all messages there were those of runs that have left it."""
+        found = await self._log.read(">", self._read_to, limit=1, stream=self.stream)
+        if not found:
+            await self._gap(self._expected, self._kept[1], self._kept[2])
 
     async def _gap(self, first: int, last: int, stored_at: int) -> None:
         """Fills a gap in sequences.
@@ -340,6 +349,12 @@ class Ingest:
             ) from error
         finally:
             self._waiting -= 1
+
+    async def has(self, seq: int) -> bool:
+        """Returns whether ClickHouse has everything up to `seq` that is in the log or in the archive."""
+        if self.ingested >= seq:
+            return True
+        return self.ingested >= self._kept[1] and await self._nothing_until(seq)
 
     async def _nothing_until(self, seq: int) -> bool:
         """True if the missing messages up to `seq` have left the log, such as purged schedules at its end."""

@@ -186,14 +186,14 @@ class ArchiveStore:
         )
         return bool(found[0][0])
 
-    async def kept(self, stream: str, log: str) -> tuple[int, int]:
-        """Returns the (first, last) sequence that was set aside; zeros for none."""
+    async def kept(self, stream: str, log: str) -> tuple[int, int, int]:
+        """Returns the (first, last) sequence that was set aside, and the newest time of these; zeros for none."""
         found = await self._clickhouse.query(
-            "SELECT min(stream_seq), max(stream_seq) FROM archive "
+            f"SELECT min(stream_seq), max(stream_seq), {_MS}(max(stored_at)) FROM archive "  # noqa: S608
             "WHERE stream = {stream:String} AND log = {log:String}",
             {"stream": stream, "log": log},
         )
-        return int(found[0][0]), int(found[0][1])
+        return int(found[0][0]), int(found[0][1]), int(found[0][2])
 
     async def fill(self, stream: str, log: str, first: int, last: int, stored_at: int) -> None:
         """Makes rows for sequences that have left the log: those set aside, and `log.removed` for

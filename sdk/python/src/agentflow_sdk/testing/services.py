@@ -14,6 +14,7 @@ from agentflow.v1 import (
     prompt_pb2_grpc,
     trace_pb2,
     trace_pb2_grpc,
+    trace_rebuild_pb2,
     trace_series_pb2,
     workflow_pb2,
     workflow_pb2_grpc,
@@ -223,3 +224,9 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
 
     def DiffTraces(self, request: Any, context: Any) -> Reply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")
+
+    def RebuildTraces(self, request: Any, context: Any) -> Reply:
+        return trace_rebuild_pb2.RebuildTracesResponse(progress=trace_rebuild_pb2.TraceProgress())
+
+    def GetTraceProgress(self, request: Any, context: Any) -> Reply:
+        return trace_rebuild_pb2.GetTraceProgressResponse(progress=trace_rebuild_pb2.TraceProgress())

@@ -18,13 +18,19 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import series
+from agentflow_gateway.traces import rebuild, series
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
 
 
 class TraceService:
+    async def RebuildTraces(self, request: Any, call: Call) -> Any:
+        return await rebuild.rebuild(request, call)
+
+    async def GetTraceProgress(self, request: Any, call: Call) -> Any:
+        return await rebuild.progress(request, call)
+
     async def GetTrace(self, request: Any, call: Call) -> Any:
         key = run_key(call, request.run_id)
         page = Page(request, "trace", request.run_id, str(request.include_bodies), default=0)

@@ -43,6 +43,7 @@ class Folder:
     def __init__(self, weight_max: int = WEIGHT_MAX) -> None:
         self.calls_to = 0
         self.costs_to = 0
+        self._weight = 0
         self._runs: OrderedDict[Key, RunFold] = OrderedDict()
         self.weight_max = weight_max
         self._changed: dict[Key, RunFold] = {}
@@ -70,22 +71,31 @@ class Folder:
     def put(self, run: RunFold) -> None:
         """Takes a run in hand, with what was written of it before."""
         run.written()
+        run.weighed = 0
         self._runs[run.org, run.run] = run
+        self._weigh(run)
 
     def take(self, batch: Sequence[Row]) -> None:
         """Takes rows in the order of the log. All rows of a message are in one batch."""
         for part, row in parts(batch):
-            if not concerns(row):
-                continue
             key = (row.org, row.run)
             run = self._runs.get(key)
             if run is None or row.type == SUBMITTED:
-                run = self._runs[key] = RunFold(*key)
+                if not concerns(row):
+                    continue
+                run = self._new(key, run)
+            elif row.type in machine.APART:
+                continue
             self._runs.move_to_end(key)
             run.take(row)
             self._changed[key] = run
             if row.type in spending.REPORTS:
                 self._spend(row, part, run)
+
+    def _new(self, key: Key, before: RunFold | None) -> RunFold:
+        run = self._runs[key] = RunFold(*key)
+        run.weighed = before.weighed if before else 0
+        return run
 
     def _spend(self, row: Row, part: int, run: RunFold) -> None:
         if row.stream_seq > self.costs_to:
@@ -109,6 +119,7 @@ class Folder:
         steps: list[StepRow] = []
         for run in self._changed.values():
             row, changed = run.rows()
+            self._weigh(run)
             if row is not None:
                 runs.append(row)
                 steps += changed
@@ -117,14 +128,19 @@ class Folder:
         self._let_go()
         return derived
 
+    def _weigh(self, run: RunFold) -> None:
+        weight = run.weight
+        self._weight += weight - run.weighed
+        run.weighed = weight
+
     def _let_go(self) -> None:
-        weight = sum(run.weight for run in self._runs.values())
-        while weight > self.weight_max and len(self._runs) > 1:
+        while self._weight > self.weight_max and len(self._runs) > 1:
             _, run = self._runs.popitem(last=False)
-            weight -= run.weight
+            self._weight -= run.weighed
 
     def clear(self) -> None:
         self._runs.clear()
+        self._weight = 0
         self._changed, self._calls, self._costs = {}, [], []
 
 

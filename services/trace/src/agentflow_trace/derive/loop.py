@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 
 PAUSE_S: Final = 0.2  # between two beginnings, unless somebody waits: the more there is at once, the cheaper it is
-BATCH_ROWS_MAX: Final = 20_000
-QUEUE_ROWS_MAX: Final = 40_000  # beyond these bounds the rows are read from ClickHouse again
+PAUSE_S_MAX: Final = 1.0  # if one takes long: at least a third of the time is left for the ingestion
+BATCH_ROWS_MAX: Final = 40_000
+QUEUE_ROWS_MAX: Final = 80_000  # beyond these bounds the rows are read from ClickHouse again
 QUEUE_BYTES_MAX: Final = 32 * 1024 * 1024
 BULK_SEQS: Final = 100_000  # if more is missing, it is derived run by run
 BULK_SEQS_MAX: Final = 500_000  # at once: its costs and calls are collected, and written in order
@@ -55,6 +56,7 @@ class Derive:
         self._queue_rows = 0
         self._queue_bytes = 0
         self._began = 0.0
+        self._pause_s = PAUSE_S
         self._waiting = 0
         self._changed = asyncio.Event()
         self._moved = asyncio.Condition()
@@ -68,6 +70,7 @@ class Derive:
             await self._store.drop_all()
             await self._store.note(generation, 0)
         self._generation = generation
+        self._forget()
         self._folder.clear()
         self._folder.calls_to = max(position or 0, await self._store.spent_to("llm_calls"))
         self._folder.costs_to = max(position or 0, await self._store.spent_to("costs"))
@@ -89,12 +92,15 @@ class Derive:
 
     async def run(self) -> None:
         """Derives. After any failure it continues from the position in ClickHouse."""
+        loop = asyncio.get_running_loop()
         pause = 0.1
         while True:
             try:
                 while True:
                     await self._due()
+                    self._began = loop.time()
                     await self._turn()
+                    self._pause_s = min(PAUSE_S_MAX, max(PAUSE_S, 1.5 * (loop.time() - self._began)))
                     self._report("derived tables", "ok")
                     pause = 0.1
             except Exception as error:
@@ -123,9 +129,8 @@ class Derive:
             self._lag.set(max(0, self._ingest.ingested - self.derived))
             left = WATCH_S
             if self._ingest.ingested > self.derived:
-                left = 0.0 if self._waiting else self._began + PAUSE_S - loop.time()
+                left = 0.0 if self._waiting else self._began + self._pause_s - loop.time()
                 if left <= 0:
-                    self._began = loop.time()
                     return
             try:
                 async with asyncio.timeout(left):

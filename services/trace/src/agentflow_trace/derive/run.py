@@ -51,6 +51,7 @@ class RunFold(machine.Folding):
         self.submitted: Row | None = None  # without its body
         self.said = submission.NOTHING
         self.last_seq = 0
+        self.weighed = 0  # its weight when it was written last
         self.changed: set[Attempt] = set()
         self._doubtful: set[Attempt] = set()  # those of them that may have been written, and be none after all
         self._kinds: dict[str, str] = {}  # by node, as the definition says
