@@ -17,7 +17,13 @@ from agentctl.stack import layout as files
 from agentctl.stack.layout import Layout, Options, StackInfo
 from agentflow_common.embedded.servers import StackError
 
-KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
+KEPT: Final = (
+    "load",
+    "file_roots",
+    "durability",
+    "postgres_port",
+    "observability",
+)  # other ports are kept in ports.json
 # The other settings of the services. Importing their classes would take a second; a test compares this with them.
 SETTINGS: Final = frozenset(
     {
@@ -134,6 +140,9 @@ def differences(
     found += [f"{name} {port}: it listens on {there}" for name, port, there in ports if port and port != there]
     if "postgres_port" in given and asked.postgres_port != running.postgres_port:
         found.append(f"--postgres-port {asked.postgres_port}: it runs with {running.postgres_port}")
+    if "observability" in given and asked.observability != running.observability:
+        wanted, there = (f"--{'' if each.observability else 'no-'}observability" for each in (asked, running))
+        found.append(f"{wanted}: it runs with {there}")
     if then is not None:
         now = environment_of(variables, then.salt).digests
         for name, digest in now.items():

@@ -27,6 +27,7 @@ from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
 from agentctl.stack.supervisor import AlreadyRunningError, Supervisor, end_leftovers
 from agentflow_common.embedded import postgres, processes
+from agentflow_common.embedded.monitors import GrafanaServer, PrometheusServer, answers
 from agentflow_common.embedded.servers import StackError
 
 DOWN_S_MAX: Final = 40.0
@@ -229,6 +230,13 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
         info = files.read(layout.stack_json, StackInfo)
         result.state = "ready" if postgres.is_ready(layout.postgres, part.pid) else "starting"
         result.detail = result.detail or (f"socket in {info.postgres['DB_HOST']}" if info is not None else "")
+    elif name in (files.PROMETHEUS, files.GRAFANA):
+        info = files.read(layout.stack_json, StackInfo)
+        url = info.monitors.get(name, "") if info is not None else ""
+        result.port = int(url.rsplit(":", 1)[1]) if url else 0
+        path = PrometheusServer.ready_path if name == files.PROMETHEUS else GrafanaServer.ready_path
+        result.state = "ready" if url and answers(url + path) else "starting"
+        result.detail = result.detail or url
     else:
         from agentctl.stack.parts import Announcement
 

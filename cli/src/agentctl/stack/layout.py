@@ -15,6 +15,8 @@ from agentflow_common import __version__
 SERVICES: Final = ("gateway", "scheduler", "worker", "cost", "security", "prompt", "trace")
 NATS: Final = "nats"
 POSTGRES: Final = "postgres"
+PROMETHEUS: Final = "prometheus"
+GRAFANA: Final = "grafana"
 LOG_BYTES_MAX: Final = 20 * 1024 * 1024
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -41,6 +43,7 @@ class Options(msgspec.Struct, kw_only=True, omit_defaults=True):
     services: Sequence[str] = SERVICES
     ready_timeout_s: float = 60.0
     verbose: bool = False
+    observability: bool = False  # Prometheus beside the stack, and Grafana where it is installed
 
 
 def plain(options: Options) -> dict[str, Any]:
@@ -75,6 +78,7 @@ class StackInfo(msgspec.Struct, kw_only=True):
     started_at: float
     ready_s: float
     version: str = __version__
+    monitors: dict[str, str] = {}  # URLs of Prometheus and Grafana
 
 
 class PartStatus(msgspec.Struct, kw_only=True):

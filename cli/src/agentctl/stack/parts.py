@@ -17,6 +17,7 @@ import msgspec
 
 from agentctl.stack import layout as files
 from agentflow_common.embedded import processes
+from agentflow_common.embedded.monitors import Monitor
 from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.embedded.postgres import PostgresServer
 from agentflow_common.embedded.servers import StackError
@@ -108,9 +109,9 @@ class Supervised(ABC):
 
 
 class Server(Supervised):
-    """NATS or PostgreSQL: `start` returns once it answers."""
+    """NATS or PostgreSQL, whose `start` returns once they answer, or a monitor."""
 
-    def __init__(self, name: str, server: NatsServer | PostgresServer, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, server: NatsServer | PostgresServer | Monitor, changed: Callable[[], None]) -> None:
         super().__init__(name, str(server.folder), changed)
         self.server = server
 

@@ -19,6 +19,8 @@ def endpoints(info: StackInfo, state: str) -> None:
     table.add_row("HTTP", info.http)
     table.add_row("NATS", "nats://127.0.0.1:" + info.nats.rsplit(":", 1)[1])
     table.add_row("PostgreSQL", f"{info.postgres['DB_HOST']} (port {info.postgres['DB_PORT']})")
+    for name, url in info.monitors.items():
+        table.add_row(name.capitalize(), url)
     table.add_row("API key", info.dev_key_file)
     table.add_row("Data", info.data_dir)
     console.print(f"AgentFlow is [bold green]{state}[/] ({info.ready_s:.1f} s, pid {info.pid})")

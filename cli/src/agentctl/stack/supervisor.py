@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from agentctl.stack import fulldisk
+from agentctl.stack import fulldisk, observability
 from agentctl.stack import layout as files
 from agentctl.stack.choices import environment_of
 from agentctl.stack.environment import services_environment, token
@@ -20,6 +20,7 @@ from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
 from agentflow_common import tasks
 from agentflow_common.embedded import processes
+from agentflow_common.embedded.monitors import Monitor
 from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.embedded.postgres import PostgresServer
 from agentflow_common.embedded.servers import StackError
@@ -47,6 +48,7 @@ class Supervisor:
         self.stop_asked = asyncio.Event()
         self.forced = False  # by a second Ctrl-C
         self.servers: list[Server] = []
+        self.monitors: list[Server] = []  # Prometheus and Grafana: nothing waits for them
         self.services: list[Service] = []
         self.timings: dict[str, float] = {}
         self._changed = asyncio.Event()
@@ -98,7 +100,7 @@ class Supervisor:
             self.stop_asked.set()
             return
         self.forced = True
-        for part in (*self.services, *self.servers):
+        for part in (*self.services, *self.monitors, *self.servers):
             process = part.process
             if process is not None and process.poll() is None:
                 # PostgreSQL's immediate shutdown ends its children too; the next start recovers from its log
@@ -117,6 +119,8 @@ class Supervisor:
 
     async def _start_all(self) -> None:
         layout, options = self.layout, self.options
+        if options.observability:
+            observability.check()
         for stale in layout.run.glob("*.json"):
             stale.unlink()
         self._last = files.read(layout.ports_json, files.Ports) or files.Ports()
@@ -149,6 +153,11 @@ class Supervisor:
         await asyncio.to_thread(postgres.initialise)  # while the services load; they wait for the server
         postgres.start()
         self._adopt(files.POSTGRES, postgres)
+        if options.observability:
+            for monitor in observability.made(layout, self._last):
+                part = Server(monitor.name, monitor, self._note)
+                self.monitors.append(part)
+                part.start()
         if postgres.fresh:
             threading.Thread(target=postgres.sync, name="sync", daemon=True).start()
 
@@ -207,13 +216,19 @@ class Supervisor:
             data_dir=str(self.layout.root),
             started_at=self._began_at,
             ready_s=round(ready_s, 3),
+            monitors=observability.addresses(self._monitors()),
         )
+
+    def _monitors(self) -> list[Monitor]:
+        return [part.server for part in self.monitors if isinstance(part.server, Monitor)]
 
     def _write_ready(self, info: files.StackInfo, phase: str) -> None:
         log.info("stack %s", phase, extra={"timings": self.timings})
         ports = files.Ports(
             nats=int(info.nats.rsplit(":", 1)[1]), services={part.name: dict(part.ports) for part in self.services}
         )
+        ports.services |= {monitor.name: {"http": monitor.port} for monitor in self._monitors()}
+        observability.follow(self._monitors(), info)
         files.write(self.layout.ports_json, ports)
         files.write(self.layout.stack_json, info)
         self.state.phase = "ready"
@@ -239,12 +254,12 @@ class Supervisor:
         self._changed.set()
 
     def _save(self) -> None:
-        parts: list[Supervised] = [*self.servers, *self.services]
+        parts: list[Supervised] = [*self.servers, *self.services, *self.monitors]
         self.state.parts = {part.name: part.record for part in parts}
         files.write(self.layout.state_json, self.state)
 
     def _reap(self) -> None:
-        for part in (*self.servers, *self.services):
+        for part in (*self.servers, *self.services, *self.monitors):
             part.reap()
 
     async def _housekeeping(self) -> None:
@@ -273,7 +288,7 @@ class Supervisor:
         """Stops the services, all at once, then PostgreSQL, and NATS last, because everything speaks through it."""
         if self.state.phase != "failed":
             self.state.phase = "stopping"
-        for part in (*self.servers, *self.services):
+        for part in (*self.servers, *self.services, *self.monitors):
             part.stopping = True
         self._save()
         for service in self.services:
@@ -283,7 +298,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
         for service in self.services:
             service.kill()
-        for server in reversed(self.servers):
+        for server in (*self.monitors, *reversed(self.servers)):
             await asyncio.to_thread(server.stop)  # so that a second Ctrl-C is heard meanwhile
         with contextlib.suppress(OSError):
             if self.state.phase == "stopping":
@@ -301,7 +316,9 @@ def end_leftovers(layout: files.Layout) -> list[str]:
         part = found.parts.get(name)
         if part is None or part.pid <= 0:
             continue
-        signum = {files.POSTGRES: signal.SIGINT, files.NATS: signal.SIGTERM}.get(name, signal.SIGKILL)
+        signum = {files.POSTGRES: signal.SIGINT, files.NATS: signal.SIGTERM, files.PROMETHEUS: signal.SIGTERM}.get(
+            name, signal.SIGKILL
+        )
         if processes.end_leftover(part.pid, part.match, part.start_time, signum, 10.0):
             log.warning("ended %s (pid %d), left by a supervisor that was killed", name, part.pid)
             left.append(name)

@@ -81,6 +81,8 @@ class Ingest:
         self._waiting = 0
         self._tail: Tail | None = None
         self._moved = asyncio.Condition()
+        for known in (metrics.ROWS, metrics.INSERT_FAILURES, metrics.GAPS, metrics.REMOVED):
+            known.labels(stream)  # an alert sees the first increase only of a series that is there
         self._lag = QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
 
     async def prepare(self, anew: bool = False) -> None:

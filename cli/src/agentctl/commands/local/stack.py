@@ -47,6 +47,13 @@ def up(
     fsync: Annotated[
         bool | None, option("Sync the log to disk before every acknowledgement.", "--fsync/--no-fsync")
     ] = None,
+    observability: Annotated[
+        bool | None,
+        option(
+            "Start Prometheus beside the stack, and Grafana where it is installed.",
+            "--observability/--no-observability",
+        ),
+    ] = None,
     restart: Annotated[
         bool,
         flag("Restart a stack that runs already: with these settings, and with files that were changed.", "--restart"),
@@ -58,7 +65,8 @@ def up(
 ) -> None:
     """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C.
 
-    Options that are left out keep the value of the last start: ports, --load, --file-root, --fsync.
+    Options that are left out keep the value of the last start: ports, --load, --file-root, --fsync,
+    --observability.
     """
     from agentctl import stack
 
@@ -72,10 +80,17 @@ def up(
         durability="fsync" if fsync else "default",
         load=[_loadable(item) for item in load or () if item],
         file_roots=[_folder(root) for root in file_root or ()],
+        observability=bool(observability),
         ready_timeout_s=timeout,
         verbose=verbose,
     )
-    named = {"load": load, "file_roots": file_root, "durability": fsync, "postgres_port": postgres_port}
+    named = {
+        "load": load,
+        "file_roots": file_root,
+        "durability": fsync,
+        "postgres_port": postgres_port,
+        "observability": observability,
+    }
     given = frozenset(name for name, value in named.items() if value is not None)
     code = guarded(lambda: stack.up(options, given, restart=restart))
     if code:

@@ -1,3 +1,3 @@
-"""NATS and PostgreSQL as child processes, for one machine, tests and benchmarks."""
+"""NATS, PostgreSQL and Prometheus as child processes, for one machine, tests and benchmarks."""
 
-__all__ = ["nats", "postgres", "processes", "servers"]
+__all__ = ["monitors", "nats", "postgres", "processes", "servers"]

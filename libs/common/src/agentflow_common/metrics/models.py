@@ -25,3 +25,6 @@ LLM_TOKENS: Final = counter("llm_tokens", "Model tokens of all calls, failed one
 LLM_SECONDS: Final = histogram("llm_response_time_seconds", "Response time of models", LLM_BUCKETS, PROVIDER, MODEL)
 TOOL_EXECUTIONS: Final = counter("tool_executions", "Executions of tools", TOOL, STATUS)
 TOOL_SECONDS: Final = histogram("tool_duration_seconds", "Duration of tools", TOOL_BUCKETS, TOOL)
+for _quality in ("Gold", "Silver", "Bronze"):  # a share needs both series
+    CACHE_HITS.labels(_quality)
+    CACHE_MISSES.labels(_quality)

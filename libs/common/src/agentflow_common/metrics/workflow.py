@@ -48,3 +48,5 @@ SILENCE_SECONDS: Final = gauge(
 ).metric
 SHARDS: Final = gauge("scheduler_shards", "Shards that a scheduler serves").metric
 LEASES: Final = counter("scheduler_leases", "Leases of shards that were taken, lost or given away", LEASE_CHANGE)
+for _change in ("taken", "lost", "given"):  # an alert sees the first increase only of a series that is there
+    LEASES.labels(_change)

@@ -45,13 +45,15 @@ def resident_bytes() -> int:
 async def report(bucket: KeyValue, measure: Callable[[], Load], clock: Clock) -> None:
     """Reports forever. The entry expires when the scheduler is gone."""
     key = f"scheduler.{socket.gethostname().replace('.', '-')}-{os.getpid()}"
+    pools: dict[str, int] = {}
     while True:
         load = measure()
         load.rss_bytes = resident_bytes()
         load.at = clock.now_ms()
         workflow.ACTIVE_RUNS.set(load.active_runs)
         workflow.READY_STEPS.set(load.ready_steps)
-        for pool, steps in load.pools.items():
+        pools = {**dict.fromkeys(pools, 0), **load.pools}  # one without steps goes to 0
+        for pool, steps in pools.items():
             workflow.POOL_OFFERED.labels(pool).set(steps)
         with contextlib.suppress(*AWAY):
             await bucket.put(key, msgspec.json.encode(load))
