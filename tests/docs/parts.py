@@ -44,6 +44,7 @@ PARTS: Final = (
     Part("docs/errors.md", "tree", errors.tree),
     Part("docs/errors.md", "kinds", errors.kinds),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
+    Part("docs/metrics.md", "alerts", metrics.alerts_table),
     Part("docs/metrics.md", "labels", metrics.labels_table),
     Part("docs/metrics.md", "metrics", metrics.metrics_table),
     Part("docs/schema/schedule.schema.json", "", lambda: json_schema.text(schedule_schema())),

@@ -123,7 +123,7 @@ class PrometheusServer(Monitor):
         return self
 
     def targets(self, services: Mapping[str, str]) -> None:
-        """Names the addresses (`host:port`) of the services. Prometheus sees a change within seconds."""
+        """Writes the addresses (`host:port`) of the services. Prometheus sees a change within seconds."""
         found = [{"targets": [address], "labels": {"service": name}} for name, address in sorted(services.items())]
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self._targets_file.with_suffix(f".{os.getpid()}.tmp")

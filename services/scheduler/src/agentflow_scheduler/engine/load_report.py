@@ -52,7 +52,7 @@ async def report(bucket: KeyValue, measure: Callable[[], Load], clock: Clock) ->
         load.at = clock.now_ms()
         workflow.ACTIVE_RUNS.set(load.active_runs)
         workflow.READY_STEPS.set(load.ready_steps)
-        pools = {**dict.fromkeys(pools, 0), **load.pools}  # one without steps goes to 0
+        pools = {**dict.fromkeys(list(pools)[:POOLS_MAX], 0), **load.pools}  # one without steps goes to 0
         for pool, steps in pools.items():
             workflow.POOL_OFFERED.labels(pool).set(steps)
         with contextlib.suppress(*AWAY):
