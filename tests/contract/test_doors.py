@@ -112,6 +112,7 @@ DOORS = {
     "DiffTraces": ("traces.diff", "trace diff"),
     "RebuildTraces": ("traces.rebuild", "trace rebuild"),
     "GetTraceProgress": ("traces.progress", "trace rebuild"),
+    "ExplainTrace": ("traces.explain", "trace explain"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

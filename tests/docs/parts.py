@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common.definition import json_schema
 from agentflow_common.schedules.json_schema import schedule_schema
-from tests.docs import builder, detection, errors, metrics, permissions, settings, transitions
+from tests.docs import builder, detection, errors, explain, metrics, permissions, settings, transitions
 from tests.support.paths import ROOT
 
 
@@ -43,6 +43,7 @@ PARTS: Final = (
     Part("docs/errors.md", "model types", errors.types_of_models),
     Part("docs/errors.md", "tree", errors.tree),
     Part("docs/errors.md", "kinds", errors.kinds),
+    Part("docs/explain.md", "kinds", explain.table),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
     Part("docs/metrics.md", "alerts", metrics.alerts_table),
     Part("docs/metrics.md", "labels", metrics.labels_table),

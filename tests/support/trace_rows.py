@@ -14,6 +14,7 @@ def rows_of(log: Iterable[tuple[int, ev.Event]]) -> list[rows.Row]:
     found: list[rows.Row] = []
     for seq, event in log:
         data = ev.encode(event)
-        subject = subjects.run_in(subjects.key_of(event.org, event.run))
+        key = subjects.key_of(event.org, event.run)
+        subject = subjects.out_run(key) if isinstance(event, ev.Decision) else subjects.run_in(key)
         found.extend(rows.singly(rows.of(subjects.EVENTS_STREAM, subject, data, seq, event.ts), data))
     return found

@@ -62,11 +62,18 @@ def _show(run: Run, output: Format) -> None:
 
     note("")
     emit(run.to_dict(), output, lambda: render.run(run))
+    point_to_cause(run, output)
     if run.continued_as:
         note(
             f"the run goes on as {run.continued_as}; follow it with: agentctl workflow watch {run.continued_as} --chain"
         )
     exit_by(run)
+
+
+def point_to_cause(run: Run, output: Format) -> None:
+    """Says to a person how to learn why a run did not complete."""
+    if output is Format.TABLE and run.status in ("failed", "cancelled"):
+        note(f"why: agentctl trace explain {run.run_id}")
 
 
 def exit_by(run: Run) -> None:

@@ -3,6 +3,7 @@ from agentflow.v1 import trace_diff_pb2 as _trace_diff_pb2
 from agentflow.v1 import trace_rebuild_pb2 as _trace_rebuild_pb2
 from agentflow.v1 import trace_views_pb2 as _trace_views_pb2
 from agentflow.v1 import trace_calls_pb2 as _trace_calls_pb2
+from agentflow.v1 import trace_explain_pb2 as _trace_explain_pb2
 from agentflow.v1 import workflow_pb2 as _workflow_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers

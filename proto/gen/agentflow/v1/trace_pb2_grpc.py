@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from agentflow.v1 import trace_diff_pb2 as agentflow_dot_v1_dot_trace__diff__pb2
+from agentflow.v1 import trace_explain_pb2 as agentflow_dot_v1_dot_trace__explain__pb2
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
 from agentflow.v1 import trace_rebuild_pb2 as agentflow_dot_v1_dot_trace__rebuild__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
@@ -47,6 +48,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.FromString,
                 _registered_method=True)
+        self.ExplainTrace = channel.unary_unary(
+                '/agentflow.v1.TraceService/ExplainTrace',
+                request_serializer=agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceResponse.FromString,
+                _registered_method=True)
         self.GetTraceSeries = channel.unary_unary(
                 '/agentflow.v1.TraceService/GetTraceSeries',
                 request_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
@@ -81,6 +87,13 @@ class TraceServiceServicer:
 
     def QueryTraces(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainTrace(self, request, context):
+        """Explains why a run ended as it did, or why it has not ended: causes with evidence, and what to do.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -124,6 +137,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.QueryTraces,
                     request_deserializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.SerializeToString,
+            ),
+            'ExplainTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTrace,
+                    request_deserializer=agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceResponse.SerializeToString,
             ),
             'GetTraceSeries': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTraceSeries,
@@ -200,6 +218,33 @@ class TraceService:
             '/agentflow.v1.TraceService/QueryTraces',
             agentflow_dot_v1_dot_trace__pb2.QueryTracesRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__pb2.QueryTracesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/ExplainTrace',
+            agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__explain__pb2.ExplainTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

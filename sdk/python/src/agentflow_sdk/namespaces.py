@@ -7,6 +7,7 @@ from agentflow_sdk.calls import approvals as approval_calls
 from agentflow_sdk.calls import calendars as calendar_calls
 from agentflow_sdk.calls import versions as version_calls
 from agentflow_sdk.calls.traces import diff as trace_diff
+from agentflow_sdk.calls.traces import explain as trace_explain
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import rebuild as trace_rebuild
 from agentflow_sdk.calls.traces import series as trace_series
@@ -84,6 +85,7 @@ class Traces(Namespace[TransportT]):
 
     get = method(trace_reading.get_trace)
     query = method(trace_reading.query_traces)
+    explain = method(trace_explain.explain_trace)
     series = method(trace_series.get_series)
     diff = method(trace_diff.diff_traces)
     rebuild = method(trace_rebuild.rebuild)

@@ -22,7 +22,7 @@ _METHODS: Final = {
         ListWorkflows GetWorkflow
         GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
         GetPrompt ListPrompts ListPromptVersions ListBudgets GetBudget GetTrace QueryTraces
-        GetTraceSeries
+        GetTraceSeries ExplainTrace
         DiffTraces
     """,
     "write": """

@@ -13,6 +13,8 @@ from agentflow_trace.derive.loop import Derive
 from agentflow_trace.derive.rebuilding import Rebuilding, Work
 from agentflow_trace.derive.store import DeriveStore
 from agentflow_trace.diff.handlers import DiffHandlers
+from agentflow_trace.explain.handlers import ExplainHandlers
+from agentflow_trace.explain.measures.store_history import HistoryStore
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention
@@ -44,11 +46,12 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     work = Work(context.guarded, [*(ingest.run for ingest in streams), derive.run, retention.run])
     rebuilding = Rebuilding(streams, derive, work, context.log)
     handlers = Handlers(store, streams, archive, retention, derive, rebuilding)
+    explain = ExplainHandlers(store, HistoryStore(clickhouse), handlers.ready)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
     diff = DiffHandlers(store, streams[0], handlers.opened)
     context.health.set_part("clickhouse", "opening")
     try:
-        async with context.serving([*handlers.routes(), *series.routes(), *diff.routes()]):
+        async with context.serving([*handlers.routes(), *explain.routes(), *series.routes(), *diff.routes()]):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             for ingest in streams:

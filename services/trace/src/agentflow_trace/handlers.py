@@ -67,14 +67,20 @@ class Handlers:
         except TimeoutError as error:
             raise RetryableError("ClickHouse is not open yet; see /readyz of trace", kind="trace_starting") from error
 
+    async def ready(self, min_seq: int, derived: bool = False) -> None:
+        """Waits until ClickHouse is open and holds AF_EVENTS up to a sequence. derived: the derived tables, too."""
+        await self.open()
+        if min_seq > 0:
+            await self._streams[subjects.EVENTS_STREAM].wait_for(min_seq, WAIT_S_MAX)
+            if derived:
+                await self._derive.wait_for(min_seq, WAIT_S_MAX)
+
     async def get(self, request: rpc.TraceRequest) -> rpc.TraceReply:
         """Returns the trace of a run.
 
         Raises NotFoundError for an unknown run and for a run of another org, with the same message.
         """
-        await self.open()
-        if request.min_seq > 0:
-            await self._streams[subjects.EVENTS_STREAM].wait_for(request.min_seq, WAIT_S_MAX)
+        await self.ready(request.min_seq)
         if request.after_stream:
             return await self._further(request)
         rows = await self._store.run_rows(request.org, request.run)

@@ -10,8 +10,8 @@ import typer
 from agentctl import runs, values
 from agentctl.commands.trace import pages
 from agentctl.display import render
-from agentctl.display.output import Format, emit, note, some, stdout
-from agentctl.display.traces import family, mermaid, tree
+from agentctl.display.output import Format, clean, emit, note, some, stdout
+from agentctl.display.traces import explanation, family, mermaid, tree
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
@@ -19,7 +19,7 @@ from agentctl.options import ByWorkflow, flag, moment, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, TraceSummary
+    from agentflow_sdk import Client, Trace, TraceSummary
 
 
 class TraceFormat(StrEnum):
@@ -71,11 +71,25 @@ def get(
         if events:
             console.print()
             console.print(render.trace_events(trace))
+        if trace.status.value in ("failed", "cancelled"):
+            console.print(_cause(client, trace))
 
     if trace.truncated:
         note("the trace is not whole: it is too large for the server")
     plain = output in (TraceFormat.JSON, TraceFormat.YAML)
     emit(data, Format(output.value) if plain else Format.TABLE, render_table)
+
+
+def _cause(client: Client, trace: Trace) -> str:
+    """Returns the line with the cause of a run that did not complete."""
+    from agentflow_sdk import AgentFlowError
+
+    more = f"agentctl trace explain {trace.run_id}"
+    try:
+        found = client.traces.explain(trace.run_id)
+    except AgentFlowError as error:  # the trace itself is there
+        return clean(f"\nCause: not known now ({error}); try {more}")
+    return clean(f"\nCause: {explanation.cause_line(found) or found.summary}; more: {more}")
 
 
 @listed(50)

@@ -130,6 +130,7 @@ def get(
     why = values.reveal_reason(reveal, reason)
     item = client.workflows.get(runs.find(client, run), reveal=reveal, reason=why)
     emit(item.to_dict(), output, lambda: render.run(item))
+    following.point_to_cause(item, output)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from agentflow.v1 import (
     budget_pb2_grpc,
     prompt_pb2,
     prompt_pb2_grpc,
+    trace_explain_pb2,
     trace_pb2,
     trace_pb2_grpc,
     trace_rebuild_pb2,
@@ -212,6 +213,20 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
         point = trace_series_pb2.TraceSeriesPoint(at=request.start_ms, count=len(found))
         times = {"bucket_ms": max(1, end - request.start_ms), "start_ms": request.start_ms, "end_ms": end}
         return trace_series_pb2.GetTraceSeriesResponse(points=[point] if found else [], **times)
+
+    def ExplainTrace(self, request: Any, context: Any) -> Reply:
+        run = self._state.snapshot(self._state.run(request.run_id, context))
+        said = ("the run completed", "the run failed", "the run was cancelled")
+        ended = dict(zip(("COMPLETED", "FAILED", "CANCELLED"), said, strict=True))
+        status = workflow_pb2.RunStatus.Name(run.status).removeprefix("RUN_STATUS_")
+        summary = ended.get(status, "the run has not ended")
+        causes = [
+            trace_explain_pb2.TraceCause(kind="tool_error", text=step.error.message, run_id=run.run_id, step=step.step)
+            for step in run.steps
+            if step.HasField("error")
+        ]
+        same = fields_of(run, "run_id workflow status version")
+        return trace_explain_pb2.ExplainTraceResponse(**same, summary=summary, causes=causes)
 
     def QueryTraces(self, request: Any, context: Any) -> Reply:
         found = [

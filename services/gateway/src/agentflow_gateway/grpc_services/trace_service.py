@@ -18,7 +18,7 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import rebuild, series
+from agentflow_gateway.traces import explain, rebuild, series
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
@@ -72,6 +72,10 @@ class TraceService:
 
     async def GetTraceSeries(self, request: Any, call: Call) -> Any:
         return await series.get_trace_series(request, call)
+
+    async def ExplainTrace(self, request: Any, call: Call) -> Any:
+        key = run_key(call, request.run_id)
+        return await explain.answer(call, key, await newest_seq(call, key), request)
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
         if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):
