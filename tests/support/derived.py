@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 
+from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.errors import DeadlineError, RetryableError
-from agentflow_common.log.event_log import EventLog
+from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.rpc import bus
 from agentflow_common.settings import ClickHouseSettings
 from agentflow_trace import rows
@@ -21,6 +22,8 @@ from agentflow_trace.rows import Row
 from tests.support.waiting import PATIENCE_S, until
 
 MS = "toUnixTimestamp64Milli"
+TS = 1_763_700_000_000
+ALL = 10**9  # a decision that had seen every fact before it
 
 
 async def reached(nc: Client, seq: int) -> None:
@@ -104,3 +107,54 @@ async def log_rows(log: EventLog) -> list[Row]:
         row = rows.of(subjects.EVENTS_STREAM, message.subject, message.data, message.seq, 0)
         found += rows.singly(row, message.data)
     return found
+
+
+CALLS = (
+    ev.LlmAttempt("openai", "m-1", ok=False, input_tokens=100, cost_nano=10, latency_ms=40, error="rate_limited",
+                  status=429),
+    ev.LlmAttempt("mistral", "m-2", ok=True, input_tokens=100, output_tokens=30, cost_nano=4_190, latency_ms=70,
+                  finish_reason="stop"),
+)  # fmt: skip
+USAGE = ev.LlmUsage("mistral", "m-2", "analyzer@3", 200, 30, 4_200, attempts=CALLS, finish_reason="stop")
+LIMITED = ev.StepError("rate_limited", "a: b")
+DEFINITION = {"dag": {"nodes": [{"id": "read", "type": "tool"}, {"id": "analyze", "type": "llm"}]}}
+
+
+def a_run(run: str, ts: int, *, ended: bool = True, step: str = "read") -> list[Entry]:
+    """The log of one run: a step, and a map of two items, one of which is tried twice."""
+    key = subjects.key_of("acme", run)
+    own: dict[str, Any] = {"org": "acme", "run": run}
+
+    def fact(event: ev.Event) -> Entry:
+        return Entry(subjects.run_in(key), ev.encode(event))
+
+    def offered(step: str, attempt: int, at: int, kind: str) -> Entry:
+        event = ev.StepScheduled(
+            **own, ts=at, seen=ALL, step=step, attempt=attempt, lane="gpu", kind=kind, config={}
+        )  # fmt: skip
+        return Entry(subjects.out_task(key, "gpu"), ev.encode(event))
+
+    submitted = ev.RunSubmitted(
+        **own, ts=ts, workflow="wf", version=7, definition=DEFINITION, digest="d1", tags={"team": "x"},
+        origin=ev.OriginRef("run_0", "fork"), parent=ev.ParentRef("run_p", "call", 2),
+    )  # fmt: skip
+    entries = [
+        fact(submitted),
+        Entry(subjects.out_run(key), ev.encode(ev.RunStarted(**own, ts=ts + 1, workflow="wf", version=7, steps=2))),
+        offered(step, 1, ts + 2, "tool"),
+        fact(ev.StepCompleted(**own, ts=ts + 9, step=step, attempt=1, worker="w1", started_at=ts + 4, duration_ms=5)),
+        Entry(
+            subjects.out_step(key),
+            ev.encode(ev.StepExpanded(**own, ts=ts + 10, seen=ALL, step="analyze", width=2)),
+        ),
+        offered("analyze[0]", 1, ts + 10, "llm"),
+        offered("analyze[1]", 1, ts + 10, "llm"),
+        fact(ev.StepFailed(**own, ts=ts + 20, step="analyze[0]", attempt=1, error=LIMITED)),
+        offered("analyze[0]", 2, ts + 30, "llm"),
+        fact(ev.StepCompleted(**own, ts=ts + 60, step="analyze[0]", attempt=2, started_at=ts + 35, llm=USAGE)),
+    ]  # fmt: skip
+    if ended:
+        error = ev.StepError("boom", "it broke")
+        event = ev.RunFailed(**own, ts=ts + 70, seen=ALL, error=error, cost_nano=4_200, duration_ms=70)
+        entries.append(Entry(subjects.out_run(key), ev.encode(event)))
+    return entries

@@ -19,13 +19,12 @@ from agentflow_trace.app import app
 from agentflow_trace.derive import loop, store
 from agentflow_trace.settings import TraceSettings
 from tests.support import derived
+from tests.support.derived import TS, a_run
 from tests.support.waiting import PATIENCE_S, until
 
 from .asking import ask
 
 pytestmark = pytest.mark.integration
-TS = 1_763_700_000_000
-ALL = 10**9  # a decision that had seen every fact before it
 
 
 class World:
@@ -59,60 +58,9 @@ async def world(nats_url: str, tmp_path: Path) -> AsyncIterator[World]:
     await nc.close()
 
 
-CALLS = (
-    ev.LlmAttempt("openai", "m-1", ok=False, input_tokens=100, cost_nano=10, latency_ms=40, error="rate_limited",
-                  status=429),
-    ev.LlmAttempt("mistral", "m-2", ok=True, input_tokens=100, output_tokens=30, cost_nano=4_190, latency_ms=70,
-                  finish_reason="stop"),
-)  # fmt: skip
-USAGE = ev.LlmUsage("mistral", "m-2", "analyzer@3", 200, 30, 4_200, attempts=CALLS, finish_reason="stop")
-LIMITED = ev.StepError("rate_limited", "a: b")
-DEFINITION = {"dag": {"nodes": [{"id": "read", "type": "tool"}, {"id": "analyze", "type": "llm"}]}}
-
-
-def _run(run: str, ts: int, *, ended: bool = True, step: str = "read") -> list[Entry]:
-    """The log of one run: a step, and a map of two items, one of which is tried twice."""
-    key = subjects.key_of("acme", run)
-    own: dict[str, Any] = {"org": "acme", "run": run}
-
-    def fact(event: ev.Event) -> Entry:
-        return Entry(subjects.run_in(key), ev.encode(event))
-
-    def offered(step: str, attempt: int, at: int, kind: str) -> Entry:
-        event = ev.StepScheduled(
-            **own, ts=at, seen=ALL, step=step, attempt=attempt, lane="gpu", kind=kind, config={}
-        )  # fmt: skip
-        return Entry(subjects.out_task(key, "gpu"), ev.encode(event))
-
-    submitted = ev.RunSubmitted(
-        **own, ts=ts, workflow="wf", version=7, definition=DEFINITION, digest="d1", tags={"team": "x"},
-        origin=ev.OriginRef("run_0", "fork"), parent=ev.ParentRef("run_p", "call", 2),
-    )  # fmt: skip
-    entries = [
-        fact(submitted),
-        Entry(subjects.out_run(key), ev.encode(ev.RunStarted(**own, ts=ts + 1, workflow="wf", version=7, steps=2))),
-        offered(step, 1, ts + 2, "tool"),
-        fact(ev.StepCompleted(**own, ts=ts + 9, step=step, attempt=1, worker="w1", started_at=ts + 4, duration_ms=5)),
-        Entry(
-            subjects.out_step(key),
-            ev.encode(ev.StepExpanded(**own, ts=ts + 10, seen=ALL, step="analyze", width=2)),
-        ),
-        offered("analyze[0]", 1, ts + 10, "llm"),
-        offered("analyze[1]", 1, ts + 10, "llm"),
-        fact(ev.StepFailed(**own, ts=ts + 20, step="analyze[0]", attempt=1, error=LIMITED)),
-        offered("analyze[0]", 2, ts + 30, "llm"),
-        fact(ev.StepCompleted(**own, ts=ts + 60, step="analyze[0]", attempt=2, started_at=ts + 35, llm=USAGE)),
-    ]  # fmt: skip
-    if ended:
-        error = ev.StepError("boom", "it broke")
-        event = ev.RunFailed(**own, ts=ts + 70, seen=ALL, error=error, cost_nano=4_200, duration_ms=70)
-        entries.append(Entry(subjects.out_run(key), ev.encode(event)))
-    return entries
-
-
 async def test_a_run_is_in_every_table(world: World) -> None:
     run = ids.new_run_id()
-    entries = _run(run, TS)
+    entries = a_run(run, TS)
     async with service.running("trace", world.settings, app):
         for entry in entries[:-1]:  # one by one: each is a batch of its own
             await world.derived_to(await world.publish([entry]))
@@ -164,7 +112,7 @@ async def test_what_came_while_the_service_was_away_is_derived(
     monkeypatch.setattr(loop, "QUEUE_ROWS_MAX", queue)
     monkeypatch.setattr(store, "PAGE_ROWS", 3)
     runs = [ids.new_run_id() for _ in range(4)]
-    logs = [_run(run, TS + number) for number, run in enumerate(runs)]
+    logs = [a_run(run, TS + number) for number, run in enumerate(runs)]
     mixed = [entry for entries in zip(*logs, strict=True) for entry in entries]
     for part in (mixed[:17], mixed[17:30], mixed[30:]):
         last = await world.publish(part)
@@ -177,8 +125,8 @@ async def test_a_run_that_is_submitted_again_replaces_the_one_before(world: Worl
     """Its old attempts are gone. What both have spent stays."""
     run = ids.run_id_for_key("acme", "key")
     async with service.running("trace", world.settings, app):
-        await world.derived_to(await world.publish(_run(run, TS, step="old")))
-        await world.derived_to(await world.publish(_run(run, TS + 1000, step="new", ended=False)))
+        await world.derived_to(await world.publish(a_run(run, TS, step="old")))
+        await world.derived_to(await world.publish(a_run(run, TS + 1000, step="new", ended=False)))
     found = await world.check()
     assert [(row.run, row.submitted_at, row.status) for row in found.runs] == [(run, TS + 1000, "running")]
     assert {(row.step, row.submitted_at) for row in found.steps} == {
@@ -188,7 +136,7 @@ async def test_a_run_that_is_submitted_again_replaces_the_one_before(world: Worl
 
 
 async def test_events_that_are_read_anew_are_derived_anew(world: World) -> None:
-    last = await world.publish(_run(ids.new_run_id(), TS))
+    last = await world.publish(a_run(ids.new_run_id(), TS))
     async with service.running("trace", world.settings, app):
         await world.derived_to(last)
     before = await world.check()
@@ -200,7 +148,7 @@ async def test_events_that_are_read_anew_are_derived_anew(world: World) -> None:
 
 async def test_a_rebuild_while_the_service_runs_gives_every_row_again(world: World) -> None:
     """It is asked twice, which is one rebuild, while events come in."""
-    logs = [_run(ids.new_run_id(), TS + number) for number in range(30)]
+    logs = [a_run(ids.new_run_id(), TS + number) for number in range(30)]
     last = await world.publish([entry for entries in logs for entry in entries])
     nc = world.log.nc
     async with service.running("trace", world.settings, app):
@@ -220,7 +168,7 @@ async def test_a_rebuild_while_the_service_runs_gives_every_row_again(world: Wor
         await until(done, PATIENCE_S, "the rebuild does not end")
     assert await world.check() == before
     assert await _events(world) == events
-    more = await world.publish(_run(ids.new_run_id(), TS + 99))
+    more = await world.publish(a_run(ids.new_run_id(), TS + 99))
     async with service.running("trace", world.settings, app):
         await world.derived_to(more)
     assert len((await world.check()).runs) == 31
