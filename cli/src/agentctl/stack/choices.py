@@ -57,6 +57,8 @@ SETTINGS: Final = frozenset(
         "SUBWORKFLOW_DEPTH_MAX",
         "TRACE_BATCH_AGE_MS",
         "TRACE_BATCH_ROWS",
+        "TRACE_BODIES_DAYS",
+        "TRACE_DERIVED_DAYS",
         "TRIGGER_SUBJECTS",
         "WAITERS_MAX",
         "WAIT_S_MAX",

@@ -12,6 +12,7 @@ from agentflow_common.runtime.service import Context
 from agentflow_trace.derive.loop import Derive
 from agentflow_trace.derive.rebuilding import Rebuilding, Work
 from agentflow_trace.derive.store import DeriveStore
+from agentflow_trace.derive.store_expiry import ExpiryStore
 from agentflow_trace.diff.handlers import DiffHandlers
 from agentflow_trace.explain.handlers import ExplainHandlers
 from agentflow_trace.explain.measures.store_history import HistoryStore
@@ -40,6 +41,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     streams = [
         Ingest(stream, context.log, store, context.settings, context.health.set_part, archive) for stream in STREAMS
     ]
+    expiry = ExpiryStore(clickhouse)
     derive = Derive(DeriveStore(clickhouse), streams[0], context.health.set_part)
     streams[0].feed = derive.feed
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
@@ -54,6 +56,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
         async with context.serving([*handlers.routes(), *explain.routes(), *series.routes(), *diff.routes()]):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
+            await expiry.apply(context.settings.trace_bodies_days, context.settings.trace_derived_days)
             for ingest in streams:
                 await ingest.prepare()
             await retention.begin(streams[0].held_at_start)

@@ -20,6 +20,12 @@ class TraceSettings(ClickHouseSettings):
     trace_batch_age_ms: int = Field(200, ge=0, le=10_000)
     """age of the oldest row at which a batch goes to ClickHouse"""
 
+    trace_bodies_days: int = Field(0, ge=0, le=36_500)
+    """how long ClickHouse keeps the bodies of events; 0: forever. Without them, runs that left the log can't be read"""
+
+    trace_derived_days: int = Field(0, ge=0, le=36_500)
+    """how long ClickHouse keeps runs, steps, model calls and costs in its derived tables; 0: forever"""
+
     retention_hours: float = Field(168.0, ge=0)
     """how long finished runs stay in the log, until `agentctl retention set` changes it; 0: forever"""
 

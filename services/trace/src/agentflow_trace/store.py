@@ -69,10 +69,10 @@ class Store:
         return Position(*map(int, found[0]))
 
     async def body_at(self, stream: str, seq: int) -> str | None:
-        """Returns the message of this sequence, or None if it was removed before it was read."""
+        """Returns the message of this sequence, or None if it was removed before it was read, or has expired."""
         found = await self._clickhouse.query(
             "SELECT body FROM events WHERE stream = {stream:String} AND stream_seq = {seq:UInt64} "
-            "AND later = 0 AND type != {removed:String}",
+            "AND later = 0 AND type != {removed:String} AND body != ''",
             {"stream": stream, "seq": seq, "removed": rows.REMOVED},
         )
         return str(found[0][0]) if found else None

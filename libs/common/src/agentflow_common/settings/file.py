@@ -150,6 +150,8 @@ KNOWN: Final = frozenset(
         "THREADS_MAX",
         "TRACE_BATCH_AGE_MS",
         "TRACE_BATCH_ROWS",
+        "TRACE_BODIES_DAYS",
+        "TRACE_DERIVED_DAYS",
         "TRIGGER_DATABASES",
         "TRIGGER_SUBJECTS",
         "VAULT_KEY",
