@@ -24,7 +24,7 @@ import yaml
 from agentflow_sdk import AgentFlowError, Client
 from tests.e2e.conftest import Platform
 from tests.support.paths import ROOT
-from tests.support.waiting import until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = [
     pytest.mark.e2e,
@@ -134,7 +134,7 @@ def worked(seen: Observed, client: Client, number: int) -> list[str]:
     paid = []
     for _ in range(2):
         run = client.workflows.submit(WORK, inputs=text)
-        list(client.workflows.watch(run))
+        list(client.workflows.watch(run, timeout=PATIENCE_S))
         paid.append(run.run_id)
     client.workflows.wait(client.workflows.submit(BROKEN), timeout=60)
     slow = client.workflows.submit(SLOW)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
 import pytest
 
 from agentflow.v1 import trace_pb2, trace_pb2_grpc
+from tests.support import deadlines
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
@@ -57,7 +57,7 @@ def test_llm_20_no_body_of_a_large_trace_is_lost(platform: Any) -> None:
         assert [event.sequence for event in plain.events] == [event.sequence for event in trace.events]
 
     key = [("authorization", f"Bearer {platform.stack.dev_key}")]
-    with grpc.insecure_channel(platform.stack.grpc) as channel:
+    with deadlines.blocking_channel(platform.stack.grpc) as channel:
         stub = trace_pb2_grpc.TraceServiceStub(channel)
         whole = stub.GetTrace(trace_pb2.GetTraceRequest(run_id=run.run_id, include_bodies=True), metadata=key)
         assert whole.truncated and not whole.next_page_token
