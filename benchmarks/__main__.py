@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import aged, door, engine, lanes, recipes, waiting
 from benchmarks.output import Emit, attempt, emit, interruptible
 from benchmarks.trace import ingest as trace_ingest
+from benchmarks.trace import queries as trace_queries
 
 Part = Callable[[Emit, argparse.Namespace], Coroutine[Any, Any, None]]
 # In the order of a whole run, most interesting first. Each part has its own log and fails alone.
@@ -21,6 +22,7 @@ GROUPS: dict[str, tuple[Part, ...]] = {
     "lanes": (lanes.run,),
     "door": (door.run,),
     "trace": (trace_ingest.run, trace_ingest.freshness),
+    "trace-long": (trace_queries.run,),
 }
 
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 WAIT_S: Final = 2.0  # without messages for this long the stream is checked, which also detects a silent server
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; beyond it the tail delivers no more
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+FAR_BEHIND: Final = 50_000  # messages
 ROW_BYTES: Final = 256  # of a row beside its body
 GAP_INLINE_MAX: Final = 1_000  # ClickHouse itself fills longer stretches of removed messages
 PAUSE_S_MAX: Final = 2.0  # readiness comes back within this time and a second
@@ -84,6 +85,11 @@ class Ingest:
         for known in (metrics.ROWS, metrics.INSERT_FAILURES, metrics.GAPS, metrics.REMOVED):
             known.labels(stream)  # an alert sees the first increase only of a series that is there
         self._lag = QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
+
+    @property
+    def far_behind(self) -> bool:
+        """True while the log has many more messages than were read. Who can wait leaves the processor to it."""
+        return self._pending > FAR_BEHIND
 
     async def prepare(self, anew: bool = False) -> None:
         """Finds the position from which to continue.

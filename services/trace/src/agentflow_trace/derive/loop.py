@@ -122,13 +122,16 @@ class Derive:
                 return
 
     async def _due(self) -> None:
-        """Returns when there is something to derive, and it is long enough ago or somebody waits for it."""
+        """Returns when there is something to derive, and it is long enough ago or somebody waits for it.
+
+        While the events are far behind the log, they come first.
+        """
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
             self._lag.set(max(0, self._ingest.ingested - self.derived))
             left = WATCH_S
-            if self._ingest.ingested > self.derived:
+            if self._ingest.ingested > self.derived and (self._waiting or not self._ingest.far_behind):
                 left = 0.0 if self._waiting else self._began + self._pause_s - loop.time()
                 if left <= 0:
                     return
