@@ -7,8 +7,10 @@ A process of its own, so that it can be stopped, killed and started again on its
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
+import os
 import signal
 import socket
 import subprocess
@@ -25,6 +27,8 @@ from agentflow_common.embedded import processes
 
 START_S_MAX: Final = 60.0
 UNKNOWN: Final = "1002"
+AUTHENTICATION_FAILED: Final = "516"
+PASSWORD: Final = "TEST_CLICKHOUSE_PASSWORD"  # of the user `default`
 # parts of the URL that are of the transport; what else is there are settings of the query
 TRANSPORT: Final = {
     "query", "database", "default_format", "session_id", "session_timeout", "session_check", "query_id", "compress",
@@ -36,8 +40,9 @@ TRANSPORT: Final = {
 class ClickHouseServer:
     """The server as a child process. `port` stays over a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
         self.folder = folder
+        self.password = password
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -45,14 +50,16 @@ class ClickHouseServer:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"CLICKHOUSE_HOST": "127.0.0.1", "CLICKHOUSE_PORT": str(self.port)}
+        found = {"CLICKHOUSE_HOST": "127.0.0.1", "CLICKHOUSE_PORT": str(self.port)}
+        return {**found, "CLICKHOUSE_PASSWORD": self.password} if self.password else found
 
     def start(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as output:
             # -P: the modules beside this file, `platform` for one, don't stand for those of the standard library
             command = [sys.executable, "-P", __file__, str(self.folder), str(self.port)]
-            self.process = processes.spawn(command, output=output)
+            env = {**os.environ, PASSWORD: self.password}
+            self.process = processes.spawn(command, env=env, output=output)
         if not processes.wait_until(self._answers, self.process, START_S_MAX):
             raise AssertionError("the ClickHouse server did not start")
         return self
@@ -106,7 +113,7 @@ class Engine:
             if asked.get("database"):
                 self._engine.query(f"USE `{asked['database']}`")
             if statement.lstrip()[:6].upper() == "INSERT":
-                return self._insert(statement, data)
+                return self._insert(statement, data, values)
             text, kind = self._format((statement + "\n" + data.decode()).strip().rstrip(";"), asked)
             answer = self._engine.query(text, kind, params=values) if values else self._engine.query(text, kind)
             return bytes(answer.bytes() or b"") if answer is not None else b""
@@ -121,15 +128,20 @@ class Engine:
             for name in settings:
                 self._engine.query(f"SET {name} = DEFAULT")
 
-    def _insert(self, statement: str, data: bytes) -> bytes:
+    def _insert(self, statement: str, data: bytes, values: dict[str, str]) -> bytes:
         into, _, kind = statement.rpartition("FORMAT")
         if not into:  # INSERT ... SELECT
-            self._engine.query(statement + "\n" + data.decode())
+            text = statement + "\n" + data.decode()
+            self._engine.query(text, "Null", params=values) if values else self._engine.query(text)
             return b""
         with tempfile.NamedTemporaryFile(dir=self._spool) as file:
             file.write(data)
             file.flush()
-            self._engine.query(f"{into} FROM INFILE '{file.name}' FORMAT {kind.strip()}")
+            if " FROM input(" in into:  # the data as a table: chDB has them only as a file
+                source = f" FROM file('{file.name}', '{kind.strip()}', "
+                self._engine.query(into.replace(" FROM input(", source), "Null", params=values)
+            else:
+                self._engine.query(f"{into} FROM INFILE '{file.name}' FORMAT {kind.strip()}")
         return b""
 
     @staticmethod
@@ -144,6 +156,7 @@ class Engine:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine: Engine
+    password = ""
 
     def do_GET(self) -> None:
         self.do_POST()
@@ -154,6 +167,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path == "/ping":
             self._answer(200, b"Ok.\n")
             return
+        if not self._known():
+            self._answer(403, b"Code: 516. DB::Exception: default: Authentication failed", AUTHENTICATION_FAILED)
+            return
         asked = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         try:
             answer = self.engine.run(asked, body)
@@ -163,6 +179,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._answer(500, text.encode(), code)
         else:
             self._answer(200, answer)
+
+    def _known(self) -> bool:
+        basic = base64.b64encode(f"default:{self.password}".encode()).decode()
+        return not self.password or self.headers.get("Authorization") == f"Basic {basic}"
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -195,6 +215,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def main(folder: str, port: str) -> None:
     Handler.engine = Engine(Path(folder))
+    Handler.password = os.environ.get(PASSWORD, "")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.serve_forever()

@@ -372,9 +372,9 @@ async def test_a_long_stretch_of_removed_messages_is_filled_across_partitions(wo
     assert await clickhouse.migrate(client, folder) == []
     store = Store(client)
     edge = rows.PARTITION_ROWS
-    await store.insert([rows.of("AF_EVENTS", "af.evt.1.o.r.in", b"x", edge - 2_001, TS)])
+    await store.insert([rows.of("AF_EVENTS", "af.evt.1.o.r.in", b"x", edge - 2_001, TS)], 0)
     await store.fill("AF_EVENTS", edge - 2_000, edge + 2_000, TS)
-    await store.insert([rows.removed("AF_COST", 5, TS)])
+    await store.insert([rows.removed("AF_COST", 5, TS)], 0)
     assert await store.position("AF_EVENTS") == (4_002, edge - 2_001, edge + 2_000)
     await store.drop_stream("AF_EVENTS")
     assert (await store.position("AF_EVENTS")).rows == 0
@@ -388,7 +388,7 @@ async def test_an_insert_of_many_blocks_is_one_part(world: World) -> None:
     await clickhouse.migrate(client, Path(rows.__file__).parents[2] / "migrations")
     body = os.urandom(1500).hex().encode()
     batch = [rows.of("AF_EVENTS", "af.evt.1.o.r.in", body, seq, TS) for seq in range(1, 5_001)]
-    await Store(client).insert(batch)  # 15 MB: the driver sends it as several blocks
+    await Store(client).insert(batch, 0)  # 15 MB: the driver sends it as several blocks
     parts = await client.query("SELECT count(), sum(rows) FROM system.parts WHERE table = 'events' AND active")
     assert parts == [(1, 5_000)]
     await client.close()

@@ -47,7 +47,7 @@ def _rows(first: int) -> list[rows.Row]:
 
 async def test_words_of_outputs_and_errors_are_found_by_the_index(client: clickhouse.ClickHouse) -> None:
     await clickhouse.migrate(client, MIGRATIONS)
-    await Store(client).insert(_rows(1))
+    await Store(client).insert(_rows(1), 0)
 
     async def found(words: str) -> list[int]:
         return [int(seq) for (seq,) in await client.query(FIND, {"words": words})]
@@ -67,12 +67,12 @@ async def test_rows_that_were_written_before_get_the_index(client: clickhouse.Cl
         if file.name < "0008":
             (earlier / file.name).write_text(file.read_text())
     await clickhouse.migrate(client, earlier)
-    await Store(client).insert(_rows(1))
+    await Store(client).insert(_rows(1), 0)
     await clickhouse.migrate(client, MIGRATIONS)
     await client.command(
         "ALTER TABLE events MATERIALIZE INDEX words SETTINGS mutations_sync = 2"
     )  # waits for the first
     sizes = "SELECT sum(secondary_indices_marks_bytes) > 0 FROM system.parts WHERE table = 'events' AND active"
     assert (await client.query(sizes))[0][0]
-    await Store(client).insert(_rows(4))
+    await Store(client).insert(_rows(4), 3)
     assert await client.query(FIND, {"words": "second"}) == [(1,), (4,)]

@@ -2,7 +2,8 @@
 
 Three facts ensure this:
 
-- There is one writer for a stream.
+- An insert takes effect only behind the newest row, and only one of two that begin there (`Store.insert`).
+  So a writer that was replaced can't double rows.
 - An insert is one atomic part (one partition, acknowledged when stored). The rows in ClickHouse are
   therefore always a whole prefix of the log. A message that reports several steps has several rows,
   which are in the same part.
@@ -64,6 +65,8 @@ class Ingest:
         self.ingested = 0
         self.identity = ""  # of the log that the rows come from
         self.held_at_start = 0
+        self._acknowledged = 0  # the newest row of an insert that ClickHouse acknowledged
+        self._losses = 0
         self.feed: Callable[[Sequence[Row]], None] | None = None  # takes the rows that were inserted
         self._archive = archive
         self._kept = (0, 0, 0)  # first, last sequence and newest time of purged runs that survive outside of `events`
@@ -166,7 +169,11 @@ class Ingest:
         began = asyncio.get_running_loop().time()
         while True:
             try:
-                self._set_position((await self._store.position(self.stream)).last)
+                last = (await self._store.position(self.stream)).last
+                if last < self._acknowledged:
+                    self._losses += 1  # ClickHouse remembers the insert but has lost its rows: this is another insert
+                    self._acknowledged = last
+                self._set_position(last)
             except Exception as error:
                 gone = clickhouse.has_no_tables(error)
                 if gone and asyncio.get_running_loop().time() - began > NO_TABLES_S_MAX:
@@ -281,7 +288,8 @@ class Ingest:
         while True:
             await self._due()
             batch = self._batch()
-            await self._store.insert(batch)
+            await self._store.insert(batch, self.ingested, f"{self.identity}:{self._losses}")
+            self._acknowledged = batch[-1].stream_seq
             metrics.ROWS.labels(self.stream).inc(len(batch))
             metrics.INGEST_AGE.labels(self.stream).set(max(0.0, time.time() - batch[-1].stored_at / 1000))
             del self._buffer[: len(batch)]

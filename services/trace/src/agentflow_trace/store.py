@@ -37,12 +37,22 @@ class Store:
 
     # --- writing: one writer, see ingest.py ---
 
-    async def insert(self, batch: list[Row]) -> None:
-        """Inserts rows as one part, stored on return.
+    async def insert(self, batch: list[Row], after: int, token: str = "") -> None:
+        """Inserts rows of one stream behind its newest row as one part, stored on return.
 
-        All must be in one partition (`rows.same_partition`).
+        All must be in one partition (`rows.same_partition`). after: the sequence of the newest row. If another row
+        is the newest, the insert is refused (`clickhouse.refused`). token: tells it from earlier inserts at this place.
+
+        So a writer that was replaced can't write a row a second time. An insert that begins late is refused. One that
+        began before its successor's insert ended has the same token, and the first one of both takes effect.
         """
-        await self._clickhouse.insert("events", rows.COLUMNS, rows.columns(batch))
+        stream = batch[0].stream
+        await self._clickhouse.insert_once(
+            "events", rows.COLUMNS, rows.columns(batch),
+            f"{stream}:{after}:{token}",
+            "(SELECT max(stream_seq) FROM events WHERE stream = {stream:String}) = {after:UInt64}",
+            {"stream": stream, "after": after},
+        )  # fmt: skip
 
     async def fill(self, stream: str, first: int, last: int, stored_at: int) -> None:
         """Lets ClickHouse make the rows for a long stretch of removed sequences, in ascending order."""

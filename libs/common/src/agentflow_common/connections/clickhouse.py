@@ -34,6 +34,7 @@ ANSWER_S_MAX: Final = 60  # a server that went away silently holds up the thread
 BUSY_S_MAX: Final = QUERY_S_MAX + 5.0  # an embedded engine that works on one call for longer counts as lost
 RETRY_AFTER_MS: Final = 1_000
 _SESSION_LOCKED: Final = 373
+_REFUSED: Final = 395  # throwIf
 _NO_DATABASE: Final = (60, 81)  # unknown table, unknown database
 _AWAY: Final = (3, 159, 202, 203, 209, 210, 236, 241, 242, 243, 252, 373, 394, 425, 516, 999)  # full, busy or stopping
 
@@ -183,6 +184,52 @@ class ClickHouse:
         """Inserts whole columns, in the order of `columns` (name -> ClickHouse type). DateTime64(3) takes ms as int."""
         await self._call(self._insert, table, dict(columns), data)
 
+    async def insert_once(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        data: Sequence[Sequence[Any]],
+        token: str,
+        condition: str,
+        parameters: Mapping[str, Any],
+    ) -> None:
+        """Inserts as `insert` does, if a condition holds and no insert with this token took effect before.
+
+        condition: SQL that is evaluated when the insert begins. If it is false, the insert fails (see `refused`).
+        Of two inserts that run at the same time with one token, the second one does nothing: the table remembers the
+        newest tokens (`non_replicated_deduplication_window`).
+        """
+        await self._call(self._insert_once, table, dict(columns), data, token, condition, dict(parameters))
+
+    def _insert_once(
+        self,
+        table: str,
+        columns: dict[str, str],
+        data: Sequence[Sequence[Any]],
+        token: str,
+        condition: str,
+        parameters: dict[str, Any],
+    ) -> None:
+        block = native.block(columns, data)
+        names, shape = ", ".join(columns), _quoted(", ".join(f"{name} {kind}" for name, kind in columns.items()))
+        settings = {**INSERT_SETTINGS, "max_threads": 1, "insert_deduplicate": 1, "insert_deduplication_token": token}
+        clause = ", ".join(f"{name} = {_quoted(str(value))}" for name, value in settings.items())
+        refused = _quoted("another writer has written")
+
+        def sql(source: str) -> str:
+            return (
+                f"INSERT INTO {table} ({names}) SETTINGS {clause} SELECT {names} FROM {source} "  # noqa: S608
+                f"WHERE throwIf(NOT ({condition}), {refused}) = 0"
+            )
+
+        if not self._path:  # the client sends the data of a command once, whatever happens
+            self._client.command(sql(f"input({shape})") + " FORMAT Native", parameters, data=block)
+            return
+        with tempfile.NamedTemporaryFile(dir=self._spool) as file:
+            file.write(block)
+            file.flush()
+            self._client.command(sql(f"file({_quoted(file.name)}, 'Native', {shape})"), parameters)
+
     @contextlib.contextmanager
     def _spooling(self) -> Iterator[None]:
         """Keeps chDB's temporary files in the engine's folder: it reads each insert from one.
@@ -240,6 +287,12 @@ class ClickHouse:
             self._busy_since = 0.0
 
 
+def _quoted(text: str) -> str:
+    """Returns a text as a literal of SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _code(error: BaseException) -> Any:
     """Returns ClickHouse's number of the error, also of one that `_timed` has translated."""
     return getattr(error.__cause__ if isinstance(error, RetryableError) else error, "code", None)
@@ -255,6 +308,11 @@ def _is_away(error: Exception) -> bool:
 def session_locked(error: BaseException) -> bool:
     """True if a server refused because another request of the same session is still running."""
     return bool(_code(error) == _SESSION_LOCKED)
+
+
+def refused(error: BaseException) -> bool:
+    """True if the condition of `insert_once` did not hold: another writer has written."""
+    return bool(_code(error) == _REFUSED)
 
 
 def has_no_tables(error: BaseException) -> bool:
