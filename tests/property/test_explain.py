@@ -14,6 +14,8 @@ from agentflow_common.rpc.trace_explain import ExplainReply
 from agentflow_common.runs.state import node_of
 from agentflow_trace.explain.explain import answer
 from agentflow_trace.explain.kinds import KINDS, LINKS
+from agentflow_trace.explain.measures import costs, slow
+from agentflow_trace.explain.measures.history import History
 from agentflow_trace.explain.open_runs import Around
 from agentflow_trace.explain.run_log import Logs, RunLog
 from tests.support.trace_rows import rows_of
@@ -105,3 +107,16 @@ def test_every_run_can_be_explained_at_any_moment(
                 reply = answer(logs, run, Around(world.now))
             check(reply, types)
             assert answer(logs, run, Around(world.now)) == reply
+            check_sums(logs, run, world.now)
+
+
+def check_sums(logs: Logs, run: str, now_ms: int) -> None:
+    """Raises AssertionError unless the time and the money are the run's own, to the last part."""
+    log = logs.get(run)
+    assert log is not None
+    assert log.state is not None
+    timed, spent = slow.report(logs, log, History(), now_ms), costs.report(log, History())
+    end = log.state.finished_at or now_ms
+    assert sum(part.ms for part in timed.parts) == timed.duration_ms == max(0, end - log.state.submitted_at)
+    assert sum(step.cost_nano for step in spent.steps) == spent.cost_nano == log.state.cost_nano
+    assert sum(model.cost_nano for model in spent.models) == spent.cost_nano

@@ -115,8 +115,16 @@ def _spans(logs: Logs, log: RunLog, path: Iterable[TraceSegment], begin: int, en
         step = "" if kind in OF_RUN else part.step
         span = Span(kind, log, step, part.attempt, start, over, part.on)
         child = logs.get(part.on) if part.kind == "child" and depth < DEPTH_MAX else None
-        spans += [span] if child is None else of_run(logs, child, start, over, depth=depth + 1)
+        spans += [span] if child is None else _around(span, of_run(logs, child, start, over, depth=depth + 1))
     return spans
+
+
+def _around(span: Span, inner: list[Span]) -> list[Span]:
+    """Returns the spans of a subworkflow, with the time before it began and after it ended. They fill the span."""
+    if not inner:
+        return [span]
+    outer = (span._replace(end=inner[0].begin), *inner, span._replace(begin=inner[-1].end))
+    return [part for part in outer if part.ms > 0]
 
 
 def _failed(log: RunLog, part: TraceSegment) -> bool:

@@ -23,7 +23,9 @@ def report(logs: Logs, log: RunLog, history: History, now_ms: int) -> TimeReport
     assert state is not None  # noqa: S101 - `Logs.get` gives no log without a state
     begin, end = state.submitted_at, state.finished_at or max(now_ms, state.submitted_at)
     whole = max(0, end - begin)
-    attempts = machine.fold(log.rows).steps()
+    attempts: dict[str, list[TraceStep]] = {}
+    for attempt in machine.fold(log.rows).steps():
+        attempts.setdefault(node_of(attempt.step), []).append(attempt)
     parts = tuple(
         _part(span, ms, whole, history, attempts, own=span.log is log)
         for ms, span in time_use.shares(time_use.of_run(logs, log, begin, end))
@@ -32,16 +34,17 @@ def report(logs: Logs, log: RunLog, history: History, now_ms: int) -> TimeReport
     return TimeReport(duration_ms=whole, text=_text(whole, found, parts), usual=found, parts=parts)
 
 
-def _part(span: Span, ms: int, whole: int, history: History, attempts: tuple[TraceStep, ...], own: bool) -> TimeShare:
+def _part(
+    span: Span, ms: int, whole: int, history: History, attempts: dict[str, list[TraceStep]], own: bool
+) -> TimeShare:
     node = node_of(span.step)
-    found = _usual(span.kind, node, history, attempts) if own else Usual()
+    found = _usual(span.kind, node, history, attempts.get(node, [])) if own else Usual()
     where = "" if own else f", in the run {span.log.run}"
     text = f"{limits.text_of(span, ms)}{where}"
     return TimeShare(kind=span.kind, step=node, ms=ms, share=ms / whole if whole else 0.0, text=text, usual=found)
 
 
-def _usual(kind: str, node: str, history: History, attempts: tuple[TraceStep, ...]) -> Usual:
-    mine = [attempt for attempt in attempts if node_of(attempt.step) == node]
+def _usual(kind: str, node: str, history: History, mine: list[TraceStep]) -> Usual:
     if kind in {"work", RETRY}:
         return usual(max((one.duration_ms for one in mine), default=0.0), history.node(node).work_ms)
     if kind in {"worker", "lane"}:
