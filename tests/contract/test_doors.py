@@ -113,6 +113,7 @@ DOORS = {
     "RebuildTraces": ("traces.rebuild", "trace rebuild"),
     "GetTraceProgress": ("traces.progress", "trace rebuild"),
     "ExplainTrace": ("traces.explain", "trace explain"),
+    "DiffTraceGroups": ("traces.diff_groups", "trace diff"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

@@ -59,11 +59,11 @@ class World:
         """Plays the run with its own clock and returns its record."""
         return read(run, rows_of(self.log(run)))
 
-    def log(self, run: str) -> list[tuple[int, ev.Event]]:
+    def log(self, run: str, **fields: Any) -> list[tuple[int, ev.Event]]:
         """Plays the run with its own clock and returns its log."""
         driver = RunDriver(self.definition())
         inputs = {"items": self.items, "skip": self.skipped}
-        driver.submit(inputs, run=run)
+        driver.submit(inputs, run=run, **fields)
         idents = {name: ident for ident, name in self.names.items()}
         ends: dict[tuple[str, int], tuple[int, int]] = {}
         while not driver.status.terminal:

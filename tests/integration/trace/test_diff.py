@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
-from agentflow_common.errors import NotFoundError
+from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime import service
@@ -40,7 +40,7 @@ async def _traced(nats_url: str, folder: Path, runs: dict[str, World]) -> AsyncI
     for run, played in runs.items():
         key = subjects.key_of(ORG, run)
         before = last
-        for _, event in played.log(run):
+        for _, event in played.log(run, tags={"try": run[4]}):
             subject = subjects.run_in(key)
             if isinstance(event, ev.Decision):
                 subject = subjects.out_run(key)
@@ -71,3 +71,53 @@ async def test_planted_differences_are_found_through_the_log_and_clickhouse(nats
         for a, b, org in (("run_a", "run_none", ORG), ("run_none", "run_b", ORG), ("run_a", "run_b", "other")):
             with pytest.raises(NotFoundError):
                 await ask(nc, rpc.TRACE_DIFF, rpc.TraceDiffRequest(org=org, a=a, b=b))
+
+
+async def test_two_groups_of_runs_are_compared_by_the_derived_tables(nats_url: str, tmp_path: Path) -> None:
+    rng = random.Random("groups in a log")
+    planting = Planting(world(rng), rng)
+    (ident,) = [name for name, known in planting.old.behaviours.items() if known.model][:1]
+    planting.new.behaviours[ident].cost_nano += 10**9
+    planting.new.behaviours["each"].duration_ms += 2_000
+    planting.new.names[ident] = "renamed"
+    runs = {f"run_a{number}": planting.old for number in range(8)} | {f"run_b{n}": planting.new for n in range(9)}
+    async with _traced(nats_url, tmp_path, runs) as (nc, last):
+
+        async def compared(a: rpc.RunGroup, b: rpc.RunGroup, **more: int) -> rpc.TraceGroupsReply:
+            question = rpc.TraceGroupsRequest(org=ORG, a=a, b=b, min_seq=last, **more)
+            reply: rpc.TraceGroupsReply = await ask(nc, rpc.TRACE_GROUPS, question)
+            return reply
+
+        a, b = rpc.RunGroup(tags=("try=a",)), rpc.RunGroup(tags=("b",), workflow="planted", version=1)
+        reply = await compared(a, b)
+        assert (reply.a.runs, reply.b.runs, reply.b.completed, reply.enough) == (8, 9, 9, True)
+        changed = {
+            (step.a, step.b, measure.name): measure.change
+            for step in reply.steps
+            for measure in step.measures
+            if measure.significant
+        }
+        items = len(planting.old.items)
+        assert changed == {(ident, "renamed", "cost"): 10**9, ("each", "each", "time"): 2_000 * items}
+        cost = next(measure for measure in reply.measures if measure.name == "cost")
+        assert (cost.change, cost.low, cost.high, cost.significant) == (10**9, 10**9, 10**9, True)
+
+        same = await compared(a, a)
+        assert not any(measure.significant for measure in same.measures)
+        assert (await compared(a, b, runs_max=6)).b.runs == 6
+        assert not (await compared(a, rpc.RunGroup(tags=("try=c",)))).enough
+        for nothing in (
+            rpc.RunGroup(model="none"),
+            rpc.RunGroup(prompt="none@1"),
+            rpc.RunGroup(version=2),
+            rpc.RunGroup(status="failed"),
+            rpc.RunGroup(start_ms=10**12),
+            rpc.RunGroup(tags=("try=a", "try=b")),
+            rpc.RunGroup(tags=("' OR 1=1 --",)),
+        ):
+            assert (await compared(a, nothing)).b.runs == 0, nothing
+        assert (await compared(a, rpc.RunGroup(model="small"))).b.runs == 17
+        other = rpc.TraceGroupsRequest(org="other", a=a, b=b, min_seq=last)
+        assert (await ask(nc, rpc.TRACE_GROUPS, other)).a.runs == 0
+        with pytest.raises(InvalidError):
+            await compared(a, b, runs_max=501)

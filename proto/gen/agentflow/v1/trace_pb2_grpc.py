@@ -5,6 +5,7 @@ import warnings
 
 from agentflow.v1 import trace_diff_pb2 as agentflow_dot_v1_dot_trace__diff__pb2
 from agentflow.v1 import trace_explain_pb2 as agentflow_dot_v1_dot_trace__explain__pb2
+from agentflow.v1 import trace_groups_pb2 as agentflow_dot_v1_dot_trace__groups__pb2
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
 from agentflow.v1 import trace_rebuild_pb2 as agentflow_dot_v1_dot_trace__rebuild__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
@@ -73,6 +74,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.FromString,
                 _registered_method=True)
+        self.DiffTraceGroups = channel.unary_unary(
+                '/agentflow.v1.TraceService/DiffTraceGroups',
+                request_serializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.FromString,
+                _registered_method=True)
 
 
 class TraceServiceServicer:
@@ -125,6 +131,13 @@ class TraceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiffTraceGroups(self, request, context):
+        """Returns the differences of two groups of finished runs: medians, intervals, and which steps changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +175,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.GetTraceProgress,
                     request_deserializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.SerializeToString,
+            ),
+            'DiffTraceGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffTraceGroups,
+                    request_deserializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -353,6 +371,33 @@ class TraceService:
             '/agentflow.v1.TraceService/GetTraceProgress',
             agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__rebuild__pb2.GetTraceProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffTraceGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/DiffTraceGroups',
+            agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -118,6 +118,13 @@ if TYPE_CHECKING:
         TraceExplanation,
         Usual,
     )
+    from agentflow_sdk.models.traces.groups import (
+        TraceGroup,
+        TraceGroupMeasure,
+        TraceGroups,
+        TraceGroupSide,
+        TraceGroupStep,
+    )
     from agentflow_sdk.models.traces.progress import TraceProgress, TraceStreamProgress
     from agentflow_sdk.models.traces.series import TraceSeries, TraceSeriesPoint
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
@@ -245,6 +252,11 @@ __all__ = [
     "TraceDiffValue",
     "TraceEvent",
     "TraceExplanation",
+    "TraceGroup",
+    "TraceGroupMeasure",
+    "TraceGroupSide",
+    "TraceGroupStep",
+    "TraceGroups",
     "TraceNode",
     "TraceProgress",
     "TraceSegment",

@@ -8,6 +8,7 @@ from agentflow_sdk.calls import calendars as calendar_calls
 from agentflow_sdk.calls import versions as version_calls
 from agentflow_sdk.calls.traces import diff as trace_diff
 from agentflow_sdk.calls.traces import explain as trace_explain
+from agentflow_sdk.calls.traces import groups as trace_groups
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import rebuild as trace_rebuild
 from agentflow_sdk.calls.traces import series as trace_series
@@ -90,6 +91,7 @@ class Traces(Namespace[TransportT]):
     diff = method(trace_diff.diff_traces)
     rebuild = method(trace_rebuild.rebuild)
     progress = method(trace_rebuild.progress)
+    diff_groups = method(trace_groups.diff_trace_groups)
 
 
 class Schedules(Namespace[TransportT]):

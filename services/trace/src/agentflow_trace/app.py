@@ -14,6 +14,7 @@ from agentflow_trace.derive.rebuilding import Rebuilding, Work
 from agentflow_trace.derive.store import DeriveStore
 from agentflow_trace.derive.store_expiry import ExpiryStore
 from agentflow_trace.diff.handlers import DiffHandlers
+from agentflow_trace.diff.store_groups import GroupStore
 from agentflow_trace.explain.handlers import ExplainHandlers
 from agentflow_trace.explain.measures.store_history import HistoryStore
 from agentflow_trace.handlers import Handlers
@@ -50,7 +51,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     handlers = Handlers(store, streams, archive, retention, derive, rebuilding)
     explain = ExplainHandlers(store, HistoryStore(clickhouse), handlers.ready)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
-    diff = DiffHandlers(store, streams[0], handlers.opened)
+    diff = DiffHandlers(store, GroupStore(clickhouse), streams[0], derive, handlers.opened)
     context.health.set_part("clickhouse", "opening")
     try:
         async with context.serving([*handlers.routes(), *explain.routes(), *series.routes(), *diff.routes()]):

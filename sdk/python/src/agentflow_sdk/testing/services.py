@@ -237,6 +237,9 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
         ]
         return trace_pb2.QueryTracesResponse(traces=found)
 
+    def DiffTraceGroups(self, request: Any, context: Any) -> Reply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")
+
     def DiffTraces(self, request: Any, context: Any) -> Reply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")
 

@@ -18,7 +18,7 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import explain, rebuild, series
+from agentflow_gateway.traces import explain, groups, rebuild, series
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
@@ -105,6 +105,9 @@ class TraceService:
 
     async def DiffTraces(self, request: Any, call: Call) -> Any:
         return await diff_traces(request, call)
+
+    async def DiffTraceGroups(self, request: Any, call: Call) -> Any:
+        return await groups.diff_trace_groups(request, call)
 
 
 async def _definition_of(call: Call, trace: rpc.TraceReply) -> tuple[int, bool]:

@@ -1,3 +1,3 @@
 """The differences of runs by meaning: pure modules, and the handlers that read the runs."""
 
-__all__ = ["handlers"]
+__all__ = ["handlers", "store_groups"]

@@ -6,10 +6,15 @@ import asyncio
 from typing import Final
 
 from agentflow_common import rpc, subjects
-from agentflow_common.errors import NotFoundError, RetryableError
+from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
+from agentflow_common.rpc.trace_groups import RUNS_MAX
+from agentflow_trace.derive.loop import Derive
 from agentflow_trace.diff.compare import compare
+from agentflow_trace.diff.groups import Sample, compare_groups
+from agentflow_trace.diff.matching import match_nodes
 from agentflow_trace.diff.records import RunRecord, read
+from agentflow_trace.diff.store_groups import GroupStore
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.store import Store
 
@@ -19,13 +24,35 @@ WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min
 class DiffHandlers:
     """Answers from the start on. A question that comes before ClickHouse is open waits for it."""
 
-    def __init__(self, store: Store, events: Ingest, opened: asyncio.Event) -> None:
+    def __init__(self, store: Store, groups: GroupStore, events: Ingest, derive: Derive, opened: asyncio.Event) -> None:
         self._store = store
+        self._groups = groups
         self._events = events
+        self._derive = derive
         self._opened = opened
 
     def routes(self) -> list[Route]:
-        return [(rpc.TRACE_DIFF, self.diff)]
+        return [(rpc.TRACE_DIFF, self.diff), (rpc.TRACE_GROUPS, self.groups)]
+
+    async def groups(self, request: rpc.TraceGroupsRequest) -> rpc.TraceGroupsReply:
+        """Returns the differences of two groups of runs."""
+        if not 1 <= request.runs_min <= request.runs_max <= RUNS_MAX:
+            fix = f"use at least 1 and at most {RUNS_MAX} runs, and no greater minimum than maximum"
+            raise InvalidError.at("runs_max", f"{request.runs_min} to {request.runs_max} runs can't be compared", fix)
+        await self._ready(request.min_seq)
+        await self._derive.wait_for(max(request.min_seq, self._events.ingested), WAIT_S_MAX)
+        a = await self._groups.sample(request.org, request.a, request.runs_max)
+        b = await self._groups.sample(request.org, request.b, request.runs_max)
+        nodes = await self._nodes(request.org, a, b)
+        return await asyncio.to_thread(compare_groups, a, b, nodes, request.runs_min)
+
+    async def _nodes(self, org: str, a: Sample, b: Sample) -> dict[str, str]:
+        """Returns which node is which, by the definitions of the newest runs."""
+        if not a.runs or not b.runs:
+            return {}
+        old = (await self._record(org, a.runs[0].run)).pinned
+        new = (await self._record(org, b.runs[0].run)).pinned
+        return {name: name for name in old.nodes} if old is new else match_nodes(old.nodes, new.nodes)
 
     async def diff(self, request: rpc.TraceDiffRequest) -> rpc.TraceDiffReply:
         """Returns the differences of two runs.
