@@ -135,6 +135,7 @@ def worked(seen: Observed, client: Client, number: int) -> list[str]:
     for _ in range(2):
         run = client.workflows.submit(WORK, inputs=text)
         list(client.workflows.watch(run, timeout=PATIENCE_S))
+        list(client.workflows.watch(run, timeout=60))
         paid.append(run.run_id)
     client.workflows.wait(client.workflows.submit(BROKEN), timeout=60)
     slow = client.workflows.submit(SLOW)
