@@ -20,7 +20,7 @@ SOURCES := libs services sdk cli tests/support $(wildcard benchmarks)
 DATA ?= $(or $(AGENTFLOW_DATA_DIR),.agentflow)
 LOAD ?=
 
-.PHONY: help setup lock run test test-fast test-all lint types format docs bench bench-peers proto picture images up down \
+.PHONY: help setup lock run test test-fast test-all lint types format docs bench bench-peers proto picture pictures images up down \
 	dev-up dev-down status logs simulate fuzz backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
@@ -93,6 +93,9 @@ proto: setup ## generate proto/gen from proto/agentflow
 
 picture: setup ## record a real `make run` as the README's picture
 	@$(BIN)/python docs/images/record.py
+
+pictures: setup ## draw the pictures of traces that older code has drawn, from real runs in a real browser (chromium)
+	@$(BIN)/python -m tests.docs.pictures
 
 images: ## container image of every service (needs Docker)
 	@for service in $(notdir $(wildcard services/*)); do \

@@ -137,6 +137,18 @@ def test_a_compensation_is_a_part_of_the_path() -> None:
     assert path(run) == [("work", "a", 100), ("work", "b", 200), ("worker", "a:undo", 100), ("work", "a:undo", 400)]
 
 
+def test_steps_that_a_worker_goes_on_with_by_itself_stand_behind_each_other() -> None:
+    run = submitted(in_order(*map(function, "abcd")))
+    run.at(1_100).completes("a", started_at=1_000, begun=ev.BegunStep("b", "function"))
+    done = ev.DoneStep("b", ev.BegunStep("c", "function"), ts=1_250, started_at=1_150, duration_ms=100)
+    run.at(1_400).tell(ev.StepCompleted, step="c", attempt=1, started_at=1_250, before=(done,))
+    run.at(1_500).completes("d", started_at=1_400)
+    assert run.status.value == "completed"
+    assert path(run) == [
+        ("work", "a", 100), ("worker", "b", 50), ("work", "b", 100), ("work", "c", 150), ("work", "d", 100),
+    ]  # fmt: skip
+
+
 def test_a_person_who_decides_an_unknown_outcome_is_waited_for() -> None:
     run = submitted(workflow(function("a", policy={"on_unknown": "ask"}))).at(1_200).is_unknown("a")
     run.at(3_200).tell(ev.OutcomeResolved, step="a", attempt=1, outcome="completed")

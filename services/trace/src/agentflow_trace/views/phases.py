@@ -60,7 +60,11 @@ class Attempt(msgspec.Struct):
 
 
 class Step(msgspec.Struct):
-    """A step, or a part of one. Places count the events in the order in which they took effect, from 1."""
+    """A step, or a part of one.
+
+    Places count the events in the order in which they took effect. They are even. The odd one after a report is that of
+    the step with which the worker goes on: it begins after the reported one has ended.
+    """
 
     key: str
     offered: int = 0  # the place of its first offer
@@ -90,7 +94,8 @@ class RunPhases(msgspec.Struct):
 def fold(rows: Iterable[Row]) -> RunPhases:
     """Returns the phases of one run. rows: as `machine.fold` takes them."""
     run = RunPhases()
-    for place, row in enumerate(machine.ordered(rows), 1):
+    for number, row in enumerate(machine.ordered(rows), 1):
+        place = 2 * number
         run.newest_at = max(run.newest_at, row.ts)
         if row.type in _ENDS:
             run.status, run.finished_at, run.failed_step = _ENDS[row.type], row.ts, row.step
@@ -208,7 +213,7 @@ def _reported(run: RunPhases, row: Row, place: int) -> None:
     if row.type == "step.completed" and '"begun":' in row.body:
         begun = _body(row).begun
         if begun is not None and begun.step not in run.steps and not run.finished_at:
-            _offer(run, begun.step, 1, place, Phase("worker", row.ts)).status = "scheduled"
+            _offer(run, begun.step, 1, place + 1, Phase("worker", row.ts)).status = "scheduled"
 
 
 def _child_ended(run: RunPhases, row: Row, place: int) -> None:
