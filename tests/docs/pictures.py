@@ -90,6 +90,13 @@ def trace(desk: Desk) -> bytes:
     return shown(file, 900)
 
 
+def diff(desk: Desk) -> bytes:
+    runs = [desk.run("hierarchical_summary", document_key=DOCUMENT, chunk_chars=size) for size in (1_600, 900)]
+    file = desk.folder / "diff.html"
+    desk.cli("trace", "diff", *runs, "-o", "html", "--to", str(file))
+    return shown(file, 900)
+
+
 def plot(desk: Desk) -> bytes:
     for number in range(20):
         desk.run("map_reduce", document_key="vendor_review.pdf")
@@ -115,6 +122,7 @@ def shown(file: Path, height: int) -> bytes:
 
 PICTURES: Final = (
     Picture("trace", ("traces/page/*.*", "traces/family.py"), trace),
+    Picture("trace-diff", ("traces/diff_page.py",), diff),
     Picture("trace-plot", ("plots/drawing.py",), plot),
 )
 

@@ -64,10 +64,10 @@ class Browser:
             self.requested.append(params["request"]["url"])
 
     def open(self, path: Path) -> None:
-        """Opens a file and waits until its program has run."""
+        """Opens a file and waits until it is loaded and its program has run."""
         self.call("Page.navigate", url=path.as_uri())
         here = f"location.href === {json.dumps(path.as_uri())}"
-        self.wait_for(f"{here} && document.documentElement?.dataset.ready === 'true'")
+        self.wait_for(f"{here} && document.readyState === 'complete'")
 
     def wait_for(self, expression: str) -> None:
         end = time.monotonic() + PATIENCE_S

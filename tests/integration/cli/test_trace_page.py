@@ -161,7 +161,7 @@ def test_mermaid_itself_reads_the_chart(opened: Browser, tmp_path: Path) -> None
     nodes = (TraceNode("a", "tool"), TraceNode(EVIL, "llm", waits_for=("a",), loops_to=("a",)))
     chart = mermaid(Trace("run_x", "w", RunStatus.COMPLETED, steps=steps, nodes=nodes))
     file = tmp_path / "empty.html"
-    file.write_text("<!doctype html><html data-ready=true><body>", "utf-8")
+    file.write_text("<!doctype html><html ><body>", "utf-8")
     opened.open(file)
     opened.run(Path(package).read_text("utf-8") + "; 1")
     opened.run("mermaid.initialize({startOnLoad: false, htmlLabels: false, flowchart: {htmlLabels: false}}); 1")

@@ -24,6 +24,8 @@ def trace_page(client: Client, run: str, *, events: bool, children: bool) -> str
     except ResourceExhaustedError:
         trace = client.traces.get(run)
         notes.append("The bodies of the events are too large for this file: agentctl trace get RUN --events -o json")
+    if trace.truncated:
+        notes.append("Events or bodies are missing: the run has more than one trace can hold.")
     below, left_out = family.children_of(client, trace, bodies=False) if children else ({}, 0)
     if left_out:
         notes.append(f"{some(left_out, 'run')} of subworkflows left out.")
