@@ -155,6 +155,6 @@ def a_run(run: str, ts: int, *, ended: bool = True, step: str = "read") -> list[
     ]  # fmt: skip
     if ended:
         error = ev.StepError("boom", "it broke")
-        event = ev.RunFailed(**own, ts=ts + 70, seen=ALL, error=error, cost_nano=4_200, duration_ms=70)
+        event = ev.RunFailed(**own, ts=ts + 70, seen=ALL, error=error, step=step, cost_nano=4_200, duration_ms=70)
         entries.append(Entry(subjects.out_run(key), ev.encode(event)))
     return entries

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         Trace,
         TraceEvent,
         TraceStep,
-        TraceSummary,
     )
 
 BAR_COLUMNS: Final = 40
@@ -269,22 +268,6 @@ def budgets(items: Sequence[Budget]) -> Any:
     empty = "no budgets yet: agentctl budget create --limit 100"
     amounts = ("LIMIT", "SPENT", "RESERVED", "LEFT")
     return table_of(items, columns, right=amounts, empty=empty, less=("ID", "RESERVED"))
-
-
-def trace_summaries(items: Sequence[TraceSummary]) -> Any:
-    """Returns a table of runs that were found by their traces."""
-    columns: Columns[TraceSummary] = {
-        "RUN": lambda run: run.run_id,
-        "WORKFLOW": lambda run: run.workflow,
-        "STATUS": lambda run: status_text(run.status.value),
-        "STARTED": lambda run: when(run.started_at),
-        "TIME": lambda run: duration(run.duration_ms),
-        "STEPS": lambda run: run.steps,
-        "COST": lambda run: money(run.cost_nano_usd),
-    }
-    numbers = ("TIME", "STEPS", "COST")
-    empty = "no runs in that time: look further back with --start 7d"
-    return table_of(items, columns, right=numbers, empty=empty, less=("COST", "STEPS", "TIME"))
 
 
 def trace_head(item: Trace) -> Any:

@@ -154,7 +154,14 @@ class GetTraceResponse(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ..., truncated: _Optional[bool] = ..., next_page_token: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[_trace_views_pb2.TraceNode, _Mapping]]] = ..., critical_path: _Optional[_Iterable[_Union[_trace_views_pb2.TraceSegment, _Mapping]]] = ...) -> None: ...
 
 class QueryTracesRequest(_message.Message):
-    __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size", "page_token")
+    __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size", "page_token", "model", "prompt", "version", "node", "tags", "error_type", "min_cost_nano_usd", "max_cost_nano_usd", "min_duration_ms", "max_duration_ms", "text", "sort", "org_id")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +169,19 @@ class QueryTracesRequest(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MIN_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
+    MIN_DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DURATION_MS_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SORT_FIELD_NUMBER: _ClassVar[int]
+    ORG_ID_FIELD_NUMBER: _ClassVar[int]
     start_ms: int
     end_ms: int
     provider: str
@@ -169,10 +189,30 @@ class QueryTracesRequest(_message.Message):
     status: _workflow_pb2.RunStatus
     page_size: int
     page_token: str
-    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., provider: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    model: str
+    prompt: str
+    version: int
+    node: str
+    tags: _containers.ScalarMap[str, str]
+    error_type: str
+    min_cost_nano_usd: int
+    max_cost_nano_usd: int
+    min_duration_ms: int
+    max_duration_ms: int
+    text: str
+    sort: str
+    org_id: str
+    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., provider: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., version: _Optional[int] = ..., node: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., error_type: _Optional[str] = ..., min_cost_nano_usd: _Optional[int] = ..., max_cost_nano_usd: _Optional[int] = ..., min_duration_ms: _Optional[int] = ..., max_duration_ms: _Optional[int] = ..., text: _Optional[str] = ..., sort: _Optional[str] = ..., org_id: _Optional[str] = ...) -> None: ...
 
 class TraceSummary(_message.Message):
-    __slots__ = ("run_id", "workflow", "status", "started_at", "duration_ms", "cost_nano_usd", "steps")
+    __slots__ = ("run_id", "workflow", "status", "started_at", "duration_ms", "cost_nano_usd", "steps", "org_id", "version", "tags", "input_tokens", "output_tokens", "attempts", "failed_attempts", "providers", "models", "error")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +220,16 @@ class TraceSummary(_message.Message):
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    ORG_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     status: _workflow_pb2.RunStatus
@@ -187,7 +237,17 @@ class TraceSummary(_message.Message):
     duration_ms: int
     cost_nano_usd: int
     steps: int
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., started_at: _Optional[int] = ..., duration_ms: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
+    org_id: str
+    version: int
+    tags: _containers.ScalarMap[str, str]
+    input_tokens: int
+    output_tokens: int
+    attempts: int
+    failed_attempts: int
+    providers: _containers.RepeatedScalarFieldContainer[str]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    error: str
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., started_at: _Optional[int] = ..., duration_ms: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., steps: _Optional[int] = ..., org_id: _Optional[str] = ..., version: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., attempts: _Optional[int] = ..., failed_attempts: _Optional[int] = ..., providers: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class QueryTracesResponse(_message.Message):
     __slots__ = ("traces", "next_page_token")

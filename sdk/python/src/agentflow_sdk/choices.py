@@ -29,6 +29,7 @@ Outcome = Literal["completed", "retry", "fail"]
 Overlap = Literal["", "skip", "buffer_one", "buffer_all", "cancel", "allow"]
 Period = BudgetPeriod | Literal["daily", "weekly", "monthly", "total"]
 Status = RunStatus | Literal["", "pending", "running", "waiting", "paused", "completed", "failed", "cancelled"]
+TraceSort = Literal["newest", "cost", "latency", "tokens"]
 ScheduleState = Literal["", "active", "paused", "finished", "broken"]
 
 ToolKind = Literal["", "tool", "function"]

@@ -9,6 +9,7 @@ from agentflow_sdk.calls import versions as version_calls
 from agentflow_sdk.calls.traces import diff as trace_diff
 from agentflow_sdk.calls.traces import explain as trace_explain
 from agentflow_sdk.calls.traces import groups as trace_groups
+from agentflow_sdk.calls.traces import querying as trace_querying
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import rebuild as trace_rebuild
 from agentflow_sdk.calls.traces import series as trace_series
@@ -85,8 +86,8 @@ class Traces(Namespace[TransportT]):
     """The history of runs, step by step."""
 
     get = method(trace_reading.get_trace)
-    query = method(trace_reading.query_traces)
     explain = method(trace_explain.explain_trace)
+    query = method(trace_querying.query_traces)
     series = method(trace_series.get_series)
     diff = method(trace_diff.diff_traces)
     rebuild = method(trace_rebuild.rebuild)

@@ -19,6 +19,8 @@ from agentflow_trace.explain.handlers import ExplainHandlers
 from agentflow_trace.explain.measures.store_history import HistoryStore
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
+from agentflow_trace.query.handlers import QueryHandlers
+from agentflow_trace.query.store import QueryStore
 from agentflow_trace.retention import Retention
 from agentflow_trace.series.handlers import SeriesHandlers
 from agentflow_trace.series.store_series import SeriesStore
@@ -50,11 +52,14 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     rebuilding = Rebuilding(streams, derive, work, context.log)
     handlers = Handlers(store, streams, archive, retention, derive, rebuilding)
     explain = ExplainHandlers(store, HistoryStore(clickhouse), handlers.ready)
+    queries = QueryHandlers(QueryStore(clickhouse), derive, streams[0], handlers.open)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
     diff = DiffHandlers(store, GroupStore(clickhouse), streams[0], derive, handlers.opened)
     context.health.set_part("clickhouse", "opening")
     try:
-        async with context.serving([*handlers.routes(), *explain.routes(), *series.routes(), *diff.routes()]):
+        async with context.serving(
+            [*handlers.routes(), *explain.routes(), *queries.routes(), *series.routes(), *diff.routes()]
+        ):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             await expiry.apply(context.settings.trace_bodies_days, context.settings.trace_derived_days)

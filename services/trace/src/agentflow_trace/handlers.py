@@ -21,7 +21,6 @@ from agentflow_trace.store_archive import ArchiveStore
 from agentflow_trace.views.answer import with_views
 
 WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min_seq`; the verb's timeout is 20 s
-LIMIT_MAX: Final = 1_000
 MESSAGE_ROWS_MAX: Final = 1_000  # more steps than a worker reports in one message
 PAGE_EVENTS: Final = 1_000
 PAGE_BYTES_MAX: Final = 3 * 1024 * 1024  # characters; as JSON text they may take twice as many bytes
@@ -50,7 +49,6 @@ class Handlers:
     def routes(self) -> list[Route]:
         return [
             (rpc.TRACE_GET, self.get),
-            (rpc.TRACE_QUERY, self.query),
             (rpc.TRACE_COUNTS, self.counts),
             (rpc.ARCHIVED, self.archived),
             (rpc.RETENTION_GET, self.get_retention),
@@ -98,16 +96,6 @@ class Handlers:
         rows = await self._store.run_rows_after(request.org, request.run, *place, limit)
         empty = machine.reply(request.run, ())
         return event_pages.with_events(empty, rows, request, is_cut=len(rows) >= limit)
-
-    async def query(self, request: rpc.TraceQueryRequest) -> rpc.TraceQueryReply:
-        if request.status and request.status not in machine.RUN_STATUSES:
-            known = ", ".join(sorted(machine.RUN_STATUSES))
-            raise InvalidError.at("status", f"{request.status[:40]!r} is not a run's status", f"use one of {known}")
-        if request.end_ms and request.end_ms < request.start_ms:
-            raise InvalidError.at("end_ms", "the end of the range is before its start")
-        await self.open()
-        limit = min(max(request.limit, 1), LIMIT_MAX)
-        return await self._store.query(request, limit)
 
     async def counts(self, request: rpc.TraceCountsRequest) -> rpc.TraceCountsReply:
         if request.stream not in self._streams:

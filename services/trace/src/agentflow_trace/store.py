@@ -1,13 +1,13 @@
-"""All SQL of the trace service. Values are bound parameters, and reads do not depend on merges."""
+"""The SQL of the table `events`. Values are bound parameters, and reads do not depend on merges."""
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from agentflow_common.connections.clickhouse import ClickHouse
-from agentflow_common.rpc import TraceCountsReply, TraceQueryReply, TraceQueryRequest, TraceSummary
+from agentflow_common.rpc import TraceCountsReply
 from agentflow_common.subjects import EVENTS_STREAM
-from agentflow_trace import machine, rows
+from agentflow_trace import rows
 from agentflow_trace.rows import Row
 
 RUN_ROWS_MAX: Final = 200_000  # of one run in one answer; about 60,000 steps
@@ -149,87 +149,3 @@ class Store:
         )
         count, distinct, first, last, removed = map(int, found[0])
         return TraceCountsReply(count, distinct, first, last, removed)
-
-    async def query(self, request: TraceQueryRequest, limit: int) -> TraceQueryReply:
-        """Returns a page of the runs that match, newest submission first."""
-        where, values = _conditions(request)
-        found = await self._clickhouse.query(
-            f"SELECT run, {_MS}(max(ts)) AS at FROM events "  # noqa: S608 - the conditions are this file's own text
-            f"WHERE org = {{org:String}} AND stream = {{events:String}} AND type = 'run.submitted' {where} "
-            "GROUP BY run HAVING {after_run:String} = '' OR (at, run) < ({after_ms:Int64}, {after_run:String}) "
-            "ORDER BY at DESC, run DESC LIMIT {limit:UInt32}",
-            {**values, "limit": limit + 1, "after_ms": request.after_ms, "after_run": request.after_run},
-        )
-        shown, more = found[:limit], len(found) > limit
-        order = [str(run) for run, _ in shown]
-        if not order:
-            return TraceQueryReply(())
-        found = await self._clickhouse.query(
-            _SUMMARIES,
-            {
-                "org": request.org, "events": EVENTS_STREAM, "runs": order, "ended": list(machine.ENDED),
-                "moved": list(machine.MOVED),
-            },
-        )  # fmt: skip
-        summaries = {str(values[0]): _summary(values) for values in found}
-        traces = tuple(summaries[run] for run in order if run in summaries)
-        last_run, last_at = shown[-1]
-        return TraceQueryReply(traces, int(last_at), str(last_run)) if more else TraceQueryReply(traces)
-
-
-_SUMMARIES: Final = f"""
-SELECT run, anyIf(workflow, type = 'run.submitted'), argMinIf(type, stream_seq, type IN {{ended:Array(String)}}),
-    argMaxIf(type, stream_seq, type IN {{moved:Array(String)}}), {_MS}(minIf(ts, type = 'run.submitted')),
-    {_MS}(minIf(ts, type IN {{ended:Array(String)}})),
-    sumIf(cost_nano, type IN ('step.completed', 'step.failed')), uniqExactIf(step, step != '')
-FROM events
-INNER JOIN (
-    SELECT run, max(stream_seq) AS begun FROM events
-    WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}}
-        AND type = 'run.submitted'
-    GROUP BY run
-) AS b USING (run)
-WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}} AND stream_seq >= b.begun
-GROUP BY run
-"""  # noqa: S608
-
-
-def _summary(values: tuple[Any, ...]) -> TraceSummary:
-    run, workflow, ended, moved, submitted_at, finished_at, cost, steps = values
-    status = machine.ENDED.get(ended) or machine.MOVED.get(moved, "pending")
-    duration = max(0, finished_at - submitted_at) if ended else 0
-    return TraceSummary(run, workflow, status, submitted_at, duration, cost, steps)
-
-
-def _conditions(request: TraceQueryRequest) -> tuple[str, dict[str, Any]]:
-    """Returns the filters as SQL over `run.submitted` rows, and its bound values."""
-    values: dict[str, Any] = {"org": request.org, "events": EVENTS_STREAM}
-    parts = [""]
-    if request.start_ms > 0:
-        parts.append("ts >= fromUnixTimestamp64Milli({start:Int64})")
-        values["start"] = request.start_ms
-    if request.end_ms > 0:
-        parts.append("ts <= fromUnixTimestamp64Milli({end:Int64})")
-        values["end"] = request.end_ms
-    if request.workflow:
-        parts.append("workflow = {workflow:String}")
-        values["workflow"] = request.workflow
-    if request.provider:
-        parts.append("run IN (SELECT run FROM events WHERE org = {org:String} AND provider = {provider:String})")
-        values["provider"] = request.provider
-    if request.status:
-        runs_with = "(SELECT run FROM events WHERE org = {org:String} AND stream = {events:String} AND type IN %s)"
-        values["ended"] = [kind for kind, status in machine.ENDED.items() if status == request.status]
-        if values["ended"]:
-            parts.append("run IN " + runs_with % "{ended:Array(String)}")
-        else:
-            values["ended"] = list(machine.ENDED)
-            parts.append("run NOT IN " + runs_with % "{ended:Array(String)}")
-            values["moved"] = list(machine.MOVED)
-            values["there"] = [kind for kind, status in machine.MOVED.items() if status == request.status]
-            if values["there"]:
-                newest = " GROUP BY run HAVING argMax(type, stream_seq) IN {there:Array(String)})"
-                parts.append("run IN " + (runs_with % "{moved:Array(String)}").removesuffix(")") + newest)
-            else:
-                parts.append("run NOT IN " + runs_with % "{moved:Array(String)}")
-    return " AND ".join(parts), values

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from agentctl.commands.trace import diff, explain, plot, reading, rebuild
+from agentctl.commands.trace import diff, explain, plot, querying, reading, rebuild
 from agentctl.groups import RemoteGroup
 
 app = RemoteGroup("trace", "Look at what runs did.")
 reading.add_to(app)
 explain.add_to(app)
+querying.add_to(app)
 plot.add_to(app)
 diff.add_to(app)
 rebuild.add_to(app)

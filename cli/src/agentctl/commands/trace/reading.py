@@ -1,4 +1,4 @@
-"""`agentctl trace get` and `query`: what happened, step by step."""
+"""`agentctl trace get`: what happened, step by step."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl import runs, values
+from agentctl import runs
 from agentctl.commands.trace import pages
 from agentctl.display import render
 from agentctl.display.output import Format, clean, emit, note, some, stdout
 from agentctl.display.traces import explanation, family, mermaid, tree
 from agentctl.failures import CliError
 from agentctl.groups import RemoteGroup
-from agentctl.listing import Listing, listed
-from agentctl.options import ByWorkflow, flag, moment, option
+from agentctl.options import flag, option
 from agentctl.runs import RunId
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Trace, TraceSummary
+    from agentflow_sdk import Client, Trace
 
 
 class TraceFormat(StrEnum):
@@ -92,31 +91,6 @@ def _cause(client: Client, trace: Trace) -> str:
     return clean(f"\nCause: {explanation.cause_line(found) or found.summary}; more: {more}")
 
 
-@listed(50)
-def query(
-    client: Client,
-    start: Annotated[
-        str, moment("From: 30m, 1h, 7d (ago), a date, or a time.", "--start", "--since", show_default=True)
-    ] = "1h",
-    end: Annotated[str, moment("To: now, or as --start.", "--end", "--until", show_default=True)] = "now",
-    provider: Annotated[str, option("Only runs that used this provider.")] = "",
-    status: Annotated[str, option("Only runs in this state.")] = "",
-    workflow: ByWorkflow = "",
-) -> Listing[TraceSummary]:
-    """Find runs by time, provider, workflow and state."""
-    start_ms, end_ms = values.parse_time(start), values.parse_time(end)
-    return lambda size, at: client.traces.query(
-        start_ms=start_ms,
-        end_ms=end_ms,
-        provider=provider,
-        workflow=workflow,
-        status=values.lower(status),
-        limit=size,
-        page_token=at,
-    ), render.trace_summaries
-
-
 def add_to(app: RemoteGroup) -> None:
     """Adds the commands to the group."""
     app.command()(get)
-    app.command()(query)

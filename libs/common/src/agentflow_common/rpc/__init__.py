@@ -12,6 +12,7 @@ from agentflow_common.rpc.trace_calls import *  # noqa: F403
 from agentflow_common.rpc.trace_diff import *  # noqa: F403
 from agentflow_common.rpc.trace_explain import *  # noqa: F403
 from agentflow_common.rpc.trace_groups import *  # noqa: F403
+from agentflow_common.rpc.trace_query import *  # noqa: F403
 from agentflow_common.rpc.trace_rebuild import *  # noqa: F403
 from agentflow_common.rpc.trace_series import *  # noqa: F403
 from agentflow_common.rpc.verbs import *  # noqa: F403

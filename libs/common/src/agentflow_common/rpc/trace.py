@@ -85,38 +85,6 @@ class TraceReply(Message, frozen=True):
     critical_path: tuple[TraceSegment, ...] = ()  # none if it is too long
 
 
-class TraceQueryRequest(Message, frozen=True):
-    """start_ms, end_ms bound the submission time; empty strings don't filter. Runs older than (after_ms, after_run)."""
-
-    org: str
-    start_ms: int = 0
-    end_ms: int = 0
-    provider: str = ""
-    workflow: str = ""
-    status: str = ""
-    limit: int = 50
-    after_ms: int = 0
-    after_run: str = ""
-
-
-class TraceSummary(Message, frozen=True):
-    run: str
-    workflow: str
-    status: str
-    started_at: int
-    duration_ms: int
-    cost_nano: int
-    steps: int
-
-
-class TraceQueryReply(Message, frozen=True):
-    """One page of runs that match a query."""
-
-    traces: tuple[TraceSummary, ...]
-    after_ms: int = 0  # after_ms, after_run: what to ask with for the next page; 0 and empty on the last one
-    after_run: str = ""
-
-
 class TraceCountsReply(Message, frozen=True):
     """The rows that ClickHouse holds of a stream: their number, distinct sequences, first and last sequence."""
 
@@ -181,7 +149,6 @@ class SetRetentionRequest(Message, frozen=True):
 
 
 TRACE_GET = Verb("trace", "get", TraceRequest, TraceReply, 20.0)
-TRACE_QUERY = Verb("trace", "query", TraceQueryRequest, TraceQueryReply, 20.0)
 TRACE_COUNTS = Verb("trace", "counts", TraceCountsRequest, TraceCountsReply, 20.0)
 ARCHIVED = Verb("trace", "archived", ArchiveRequest, ArchiveReply, 20.0)
 RETENTION_GET = Verb("trace", "retention_get", Empty, RetentionReply, 20.0)

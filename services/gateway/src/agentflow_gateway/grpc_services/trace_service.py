@@ -10,15 +10,14 @@ from agentflow.v1 import trace_calls_pb2 as calls_pb
 from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_views_pb2 as pb_views
 from agentflow_common import events, rpc
-from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, RetryableError
-from agentflow_gateway import limits
+from agentflow_common.errors import NotFoundError, OverloadedError, RetryableError
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import explain, groups, rebuild, series
+from agentflow_gateway.traces import explain, groups, query, rebuild, series
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
@@ -78,30 +77,7 @@ class TraceService:
         return await explain.answer(call, key, await newest_seq(call, key), request)
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
-        if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):
-            fix = "swap the two times, or leave one out"
-            raise InvalidError.at("end_ms", "the window ends before it starts", fix)
-        provider = limits.check_text(request.provider, "provider", 64)
-        workflow = limits.check_text(request.workflow, "workflow", 64)
-        status = convert.RUN_STATUS.name(request.status)
-        filters = (str(request.start_ms), str(request.end_ms), provider, workflow, status)
-        page = Page(request, "traces", *filters)
-        question = rpc.TraceQueryRequest(
-            org=call.org,
-            start_ms=request.start_ms,
-            end_ms=request.end_ms,
-            provider=provider,
-            workflow=workflow,
-            status=status,
-            limit=page.limit,
-            after_ms=page.after.number if page.after is not None else 0,
-            after_run=page.after_name,
-        )
-        reply = await call.ask(rpc.TRACE_QUERY, question)
-        return pb.QueryTracesResponse(
-            next_page_token=page.token(reply.after_ms, reply.after_run) if reply.after_run else "",
-            traces=[convert.message_of(pb.TraceSummary, trace) for trace in reply.traces],
-        )
+        return await query.query(request, call)
 
     async def DiffTraces(self, request: Any, call: Call) -> Any:
         return await diff_traces(request, call)

@@ -96,7 +96,7 @@ class RunFold(machine.Folding):
         super().take(row)
 
     def apply(self, row: Row) -> None:
-        if not row.step:
+        if not row.step or row.type in machine.ENDED:  # a failed run names the step by which it failed
             self._of_run(row)
             super().apply(row)
             return

@@ -7,11 +7,8 @@ from typing import Any, Final
 
 from agentflow.v1 import trace_pb2 as pb
 from agentflow_sdk.calls.references import RunRef, run_id_of
-from agentflow_sdk.choices import Status
-from agentflow_sdk.convert.answers import page_reader, record
-from agentflow_sdk.convert.requests import run_status_name
-from agentflow_sdk.models.records import Page
-from agentflow_sdk.models.traces.trace import Trace, TraceSummary
+from agentflow_sdk.convert.answers import record
+from agentflow_sdk.models.traces.trace import Trace
 from agentflow_sdk.transport.call import Call, Program, service
 
 _METHOD: Final = service("TraceService", pb)
@@ -51,45 +48,3 @@ def get_trace(run: RunRef, *, bodies: bool = False, timeout: float | None = None
 
 def _with_token(reply: Any) -> tuple[Trace, str]:
     return record(Trace, reply), reply.next_page_token
-
-
-def query_traces(
-    *,
-    start_ms: int = 0,
-    end_ms: int = 0,
-    provider: str = "",
-    workflow: str = "",
-    status: Status | None = None,
-    limit: int = 50,
-    page_token: str = "",
-    timeout: float | None = None,
-) -> Call[Page[TraceSummary]]:
-    """Returns a page of the runs that were submitted between two times, newest first.
-
-    Args:
-        start_ms: The first time, ms since the epoch; 0 for no bound.
-        end_ms: The last time, ms since the epoch; 0 for no bound.
-        provider: Only runs that used this provider of models.
-        workflow: Only runs of this workflow.
-        status: Only runs in this state.
-        limit: The most items of the page, from 1 to 1000.
-        page_token: The `next_page_token` of the page before; empty for the first page.
-        timeout: Seconds for the call, retries included; None for the client's default.
-
-    Returns:
-        The page.
-
-    Raises:
-        InvalidArgumentError: The status is not known, or the end is before the start.
-        PermissionDeniedError: The API key lacks the permission `read`.
-    """
-    request = pb.QueryTracesRequest(
-        start_ms=start_ms,
-        end_ms=end_ms,
-        provider=provider,
-        workflow=workflow,
-        status=run_status_name(status),
-        page_size=limit,
-        page_token=page_token,
-    )
-    return Call(_METHOD("QueryTraces"), request, page_reader(TraceSummary, "traces"), timeout)

@@ -146,3 +146,23 @@ class TraceSummary(Priced):
     """The cost, nano-USD."""
     steps: int = 0
     """The number of steps."""
+    org_id: str = ""
+    """The org that it belongs to."""
+    version: int = 0
+    """The version of its workflow."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Its tags."""
+    input_tokens: int = 0
+    """The tokens that models read."""
+    output_tokens: int = 0
+    """The tokens that models wrote."""
+    attempts: int = 0
+    """The attempts of steps that were offered to workers."""
+    failed_attempts: int = 0
+    """Those of them that failed."""
+    providers: tuple[str, ...] = ()
+    """The providers whose models answered."""
+    models: tuple[str, ...] = ()
+    """The models that answered."""
+    error: str = ""
+    """Why it failed, as `type: message`."""
