@@ -29,6 +29,7 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
         "settings",
         "subjects",
         "screening",
+        "span_ids",
         "telemetry",
         "metrics",
         "json_values",

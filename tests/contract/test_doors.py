@@ -114,6 +114,7 @@ DOORS = {
     "GetTraceProgress": ("traces.progress", "trace rebuild"),
     "ExplainTrace": ("traces.explain", "trace explain"),
     "DiffTraceGroups": ("traces.diff_groups", "trace diff"),
+    "ExportTraceSpans": ("traces.spans", "trace export"),
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),

@@ -28,6 +28,8 @@ KEPT: Final = (
 SETTINGS: Final = frozenset(
     {
         "API_KEYS",
+        "AGENTFLOW_TRACE_EXPORT",
+        "AGENTFLOW_TRACE_EXPORT_HEADERS",
         "AWS_ACCESS_KEY_ID",
         "AWS_DEFAULT_REGION",
         "AWS_REGION",
@@ -59,6 +61,7 @@ SETTINGS: Final = frozenset(
         "TRACE_BATCH_ROWS",
         "TRACE_BODIES_DAYS",
         "TRACE_DERIVED_DAYS",
+        "TRACE_EXPORT_SAMPLE",
         "TRIGGER_SUBJECTS",
         "WAITERS_MAX",
         "WAIT_S_MAX",

@@ -27,6 +27,7 @@ __all__ = [
     "schedules",
     "screening",
     "settings",
+    "span_ids",
     "subjects",
     "tasks",
     "telemetry",

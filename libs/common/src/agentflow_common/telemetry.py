@@ -29,7 +29,7 @@ _OURS: Final = tuple(
     f"agentflow_{name}" for name in ("common", "gateway", "scheduler", "worker", "cost", "security", "prompt", "trace")
 )
 _QUOTING: Final = ("pypdf", "charset_normalizer", "bs4")
-_state: dict[str, Any] = {"service": "", "tracer": None, "provider": None}
+_state: dict[str, Any] = {"service": "", "tracer": None, "provider": None, "from_log": False}
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,6 +70,7 @@ def setup(service: str, settings: Settings) -> None:
     The log level is for AgentFlow's own code; libraries log from WARNING on.
     """
     _state["service"] = service
+    _state["from_log"] = bool(settings.trace_export)
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter())
@@ -95,6 +96,11 @@ def _start_tracing(service: str, endpoint: str) -> None:
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
     _state["provider"] = provider
     _state["tracer"] = provider.get_tracer("agentflow")
+
+
+def from_log() -> bool:
+    """True if the spans of runs, steps and model calls are made from the log, so that services must not repeat them."""
+    return bool(_state["from_log"])
 
 
 def shutdown() -> None:

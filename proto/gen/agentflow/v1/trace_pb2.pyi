@@ -2,6 +2,7 @@ from agentflow.v1 import trace_series_pb2 as _trace_series_pb2
 from agentflow.v1 import trace_diff_pb2 as _trace_diff_pb2
 from agentflow.v1 import trace_rebuild_pb2 as _trace_rebuild_pb2
 from agentflow.v1 import trace_groups_pb2 as _trace_groups_pb2
+from agentflow.v1 import trace_spans_pb2 as _trace_spans_pb2
 from agentflow.v1 import trace_views_pb2 as _trace_views_pb2
 from agentflow.v1 import trace_calls_pb2 as _trace_calls_pb2
 from agentflow.v1 import trace_explain_pb2 as _trace_explain_pb2

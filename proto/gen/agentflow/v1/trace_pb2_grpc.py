@@ -9,6 +9,7 @@ from agentflow.v1 import trace_groups_pb2 as agentflow_dot_v1_dot_trace__groups_
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
 from agentflow.v1 import trace_rebuild_pb2 as agentflow_dot_v1_dot_trace__rebuild__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
+from agentflow.v1 import trace_spans_pb2 as agentflow_dot_v1_dot_trace__spans__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -59,6 +60,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
                 _registered_method=True)
+        self.ExportTraceSpans = channel.unary_unary(
+                '/agentflow.v1.TraceService/ExportTraceSpans',
+                request_serializer=agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansResponse.FromString,
+                _registered_method=True)
         self.DiffTraces = channel.unary_unary(
                 '/agentflow.v1.TraceService/DiffTraces',
                 request_serializer=agentflow_dot_v1_dot_trace__diff__pb2.DiffTracesRequest.SerializeToString,
@@ -106,6 +112,13 @@ class TraceServiceServicer:
 
     def GetTraceSeries(self, request, context):
         """Returns how cost, latency, errors, tokens and runs developed over time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportTraceSpans(self, request, context):
+        """Returns what has ended in a run as OpenTelemetry spans.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +173,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.GetTraceSeries,
                     request_deserializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.SerializeToString,
+            ),
+            'ExportTraceSpans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportTraceSpans,
+                    request_deserializer=agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansResponse.SerializeToString,
             ),
             'DiffTraces': grpc.unary_unary_rpc_method_handler(
                     servicer.DiffTraces,
@@ -290,6 +308,33 @@ class TraceService:
             '/agentflow.v1.TraceService/GetTraceSeries',
             agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__series__pb2.GetTraceSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTraceSpans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/ExportTraceSpans',
+            agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__spans__pb2.ExportTraceSpansResponse.FromString,
             options,
             channel_credentials,
             insecure,

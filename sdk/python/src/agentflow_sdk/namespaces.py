@@ -13,6 +13,7 @@ from agentflow_sdk.calls.traces import querying as trace_querying
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import rebuild as trace_rebuild
 from agentflow_sdk.calls.traces import series as trace_series
+from agentflow_sdk.calls.traces import spans as trace_spans
 from agentflow_sdk.methods import Namespace, TransportT, method, stream_method
 
 
@@ -93,6 +94,7 @@ class Traces(Namespace[TransportT]):
     rebuild = method(trace_rebuild.rebuild)
     progress = method(trace_rebuild.progress)
     diff_groups = method(trace_groups.diff_trace_groups)
+    spans = method(trace_spans.export_spans)
 
 
 class Schedules(Namespace[TransportT]):

@@ -23,7 +23,7 @@ _METHODS: Final = {
         GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
         GetPrompt ListPrompts ListPromptVersions ListBudgets GetBudget GetTrace QueryTraces
         GetTraceSeries ExplainTrace
-        DiffTraces DiffTraceGroups
+        DiffTraces DiffTraceGroups ExportTraceSpans
     """,
     "write": """
         RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow SubmitWorkflows

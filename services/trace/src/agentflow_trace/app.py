@@ -19,6 +19,9 @@ from agentflow_trace.explain.handlers import ExplainHandlers
 from agentflow_trace.explain.measures.store_history import HistoryStore
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
+from agentflow_trace.otel import sending
+from agentflow_trace.otel.handlers import RunSpans, SpanHandlers
+from agentflow_trace.otel.live import LiveExport
 from agentflow_trace.query.handlers import QueryHandlers
 from agentflow_trace.query.store import QueryStore
 from agentflow_trace.retention import Retention
@@ -48,18 +51,21 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     derive = Derive(DeriveStore(clickhouse), streams[0], context.health.set_part)
     streams[0].feed = derive.feed
     retention = Retention(context.log, archive, streams, context.settings, context.clock)
-    work = Work(context.guarded, [*(ingest.run for ingest in streams), derive.run, retention.run])
+    run_spans = RunSpans(store, streams[0], context.settings)
+    receivers = sending.receivers_of(context.settings.trace_export, context.settings.trace_export_headers)
+    export = LiveExport(context.log, receivers, run_spans.exported)
+    work = Work(context.guarded, [*(ingest.run for ingest in streams), derive.run, retention.run, export.run])
     rebuilding = Rebuilding(streams, derive, work, context.log)
     handlers = Handlers(store, streams, archive, retention, derive, rebuilding)
     explain = ExplainHandlers(store, HistoryStore(clickhouse), handlers.ready)
     queries = QueryHandlers(QueryStore(clickhouse), derive, streams[0], handlers.open)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
+    spans = SpanHandlers(run_spans, handlers.open)
     diff = DiffHandlers(store, GroupStore(clickhouse), streams[0], derive, handlers.opened)
     context.health.set_part("clickhouse", "opening")
     try:
-        async with context.serving(
-            [*handlers.routes(), *explain.routes(), *queries.routes(), *series.routes(), *diff.routes()]
-        ):
+        verbs = (handlers, explain, queries, series, diff, spans)
+        async with context.serving([route for owner in verbs for route in owner.routes()]):
             await clickhouse.open()
             await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             await expiry.apply(context.settings.trace_bodies_days, context.settings.trace_derived_days)

@@ -26,6 +26,9 @@ class TraceSettings(ClickHouseSettings):
     trace_derived_days: int = Field(0, ge=0, le=36_500)
     """how long ClickHouse keeps runs, steps, model calls and costs in its derived tables; 0: forever"""
 
+    trace_export_sample: float = Field(1.0, ge=0, le=1)
+    """the part of the runs that is sent to `AGENTFLOW_TRACE_EXPORT`; runs with a failed step are always sent"""
+
     retention_hours: float = Field(168.0, ge=0)
     """how long finished runs stay in the log, until `agentctl retention set` changes it; 0: forever"""
 

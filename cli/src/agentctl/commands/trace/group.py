@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.commands.trace import diff, explain, plot, querying, reading, rebuild
+from agentctl.commands.trace import diff, explain, export, plot, querying, reading, rebuild
 from agentctl.groups import RemoteGroup
 
 app = RemoteGroup("trace", "Look at what runs did.")
@@ -12,3 +12,4 @@ querying.add_to(app)
 plot.add_to(app)
 diff.add_to(app)
 rebuild.add_to(app)
+export.add_to(app)

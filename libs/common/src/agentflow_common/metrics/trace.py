@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agentflow_common.metrics.bounded import counter, gauge
-from agentflow_common.metrics.labels import MODE, STREAM, TABLE
+from agentflow_common.metrics.labels import MODE, STATUS, STREAM, TABLE
 
 ROWS: Final = counter("trace_rows", "Rows written to ClickHouse", STREAM)
 INSERT_FAILURES: Final = counter(
@@ -26,6 +26,9 @@ DERIVED_ROWS: Final = counter(
 DERIVE_FAILURES: Final = counter(
     "trace_derive_failures", "Attempts to write derived tables that failed and were repeated"
 ).metric
+EXPORTS: Final = counter(
+    "trace_exports", "Exports of a run's spans to a receiver of OTLP; status: `ok`, `waiting` or `refused`", STATUS
+)
 RUNS_ARCHIVED: Final = counter("runs_archived", "Finished runs that were purged from the log").metric
 RUNS_WAITING: Final = gauge(
     "runs_waiting_for_archive", "Finished runs that are older than the retention and still in the log"

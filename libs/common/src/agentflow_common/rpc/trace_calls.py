@@ -1,8 +1,8 @@
-"""Model calls: the part of a trace that says what each call of a provider did."""
+"""Model calls in a trace: what each call of a provider did. The OpenTelemetry spans of a run."""
 
 from __future__ import annotations
 
-from agentflow_common.rpc.verbs import Message
+from agentflow_common.rpc.verbs import Message, Verb
 
 
 class TraceCall(Message, frozen=True):
@@ -20,3 +20,21 @@ class TraceCall(Message, frozen=True):
     error: str = ""  # the kind of the failure
     finish_reason: str = ""  # how the answer ended
     status: int = 0  # of HTTP, for a call that failed
+
+
+class SpansRequest(Message, frozen=True):
+    org: str
+    run: str
+    min_seq: int = 0  # wait (bounded) until ClickHouse holds AF_EVENTS up to here
+    part: int = 0  # of the parts that the spans come in, from 0
+
+
+class SpansReply(Message, frozen=True):
+    """A part of the spans of a run. They have ended."""
+
+    otlp: bytes  # an ExportTraceServiceRequest; empty if nothing has ended
+    spans: int  # of all parts
+    more: bool = False
+
+
+TRACE_SPANS = Verb("trace", "spans", SpansRequest, SpansReply, 20.0)

@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     otlp_endpoint: str = Field("", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """where spans are sent, as OTLP over HTTP; empty: no spans are sent"""
 
+    trace_export: str = Field("", alias="AGENTFLOW_TRACE_EXPORT")
+    """receivers of OTLP over HTTP, separated by commas: they get the spans of each run that has ended, from the log"""
+
+    trace_export_headers: str = Field("", alias="AGENTFLOW_TRACE_EXPORT_HEADERS", repr=False)
+    """`name=value` headers for these receivers, separated by commas"""
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:

@@ -206,6 +206,11 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
         same = fields_of(run, "run_id workflow status started_at finished_at cost_nano_usd redactions")
         return trace_pb2.GetTraceResponse(**same, steps=steps, events=events)
 
+    def ExportTraceSpans(self, request: Any, context: Any) -> Reply:
+        """Refuses: spans are made from a log, and there is none."""
+        self._state.run(request.run_id, context)
+        return context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake server has no spans")
+
     def GetTraceSeries(self, request: Any, context: Any) -> Reply:
         """Answers with one point for all runs of the time."""
         end = request.end_ms or max((run.submitted_at for run in self._state.matching(0, "", {})), default=0) + 1

@@ -17,7 +17,7 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import explain, groups, query, rebuild, series
+from agentflow_gateway.traces import explain, groups, query, rebuild, series, spans
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
@@ -68,6 +68,10 @@ class TraceService:
             text = "the trace with its bodies is too large for one answer; ask with a page_size, or a smaller one"
             raise OverloadedError(text, kind="trace_too_large")
         return response
+
+    async def ExportTraceSpans(self, request: Any, call: Call) -> Any:
+        key = run_key(call, request.run_id)
+        return await spans.export(call, key, await newest_seq(call, key), request)
 
     async def GetTraceSeries(self, request: Any, call: Call) -> Any:
         return await series.get_trace_series(request, call)

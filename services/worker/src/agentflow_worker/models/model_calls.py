@@ -9,6 +9,7 @@ length.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -97,14 +98,7 @@ class Calls:
     ) -> Completion:
         """Makes one call and returns the answer so far. calls_left: how many calls may follow it."""
         began, chars = time.perf_counter(), live.chars
-        with telemetry.span(
-            f"chat {candidate.model}",
-            self.trace,
-            "client",
-            gen_ai__operation__name="chat",
-            gen_ai__provider__name=candidate.provider,
-            gen_ai__request__model=candidate.model,
-        ) as span:
+        with _span(candidate, self.trace) as span:
             try:
                 made, whole = await self._made(candidate, request, live, before, calls_left)
             except ProviderError as error:
@@ -190,6 +184,19 @@ class Calls:
         _describe(span, made)
 
 
+def _span(candidate: rpc.Candidate, trace: str) -> contextlib.AbstractContextManager[telemetry.Span]:
+    if telemetry.from_log():
+        return telemetry.span("llm.call", trace, "client")
+    return telemetry.span(
+        f"chat {candidate.model}",
+        trace,
+        "client",
+        gen_ai__operation__name="chat",
+        gen_ai__provider__name=candidate.provider,
+        gen_ai__request__model=candidate.model,
+    )
+
+
 def _measure(made: LlmAttempt, seconds: float) -> None:
     model = (made.provider, made.model)
     status = made.error or "ok"
@@ -201,6 +208,10 @@ def _measure(made: LlmAttempt, seconds: float) -> None:
 
 
 def _describe(span: telemetry.Span, made: LlmAttempt) -> None:
+    if not made.ok:
+        span.fail(made.error)
+    if telemetry.from_log():
+        return
     span.set(
         gen_ai__usage__input_tokens=made.input_tokens,
         gen_ai__usage__output_tokens=made.output_tokens,
@@ -208,8 +219,6 @@ def _describe(span: telemetry.Span, made: LlmAttempt) -> None:
     )
     if made.ok:
         span.set(gen_ai__response__model=made.model, gen_ai__response__finish_reasons=[made.finish_reason])
-    else:
-        span.fail(made.error)
 
 
 def _joined(before: Completion | None, made: Completion) -> Completion:

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import subjects, telemetry
+from agentflow_common import span_ids, subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import InvalidError, TerminalError
 from agentflow_common.log.blobs import Blobs
@@ -168,7 +168,10 @@ class Executor:
         task = attempt.task
         self.in_hand.watch(attempt)
         began = time.perf_counter()
-        with telemetry.span(f"step {task.kind}", task.trace, "consumer", run=task.run, step=task.step) as span:
+        parent = task.trace
+        if telemetry.from_log():
+            parent = span_ids.beneath_step(parent, task.org, task.run, task.step, task.attempt)
+        with telemetry.span(f"step {task.kind}", parent, "consumer", run=task.run, step=task.step) as span:
             attempt.context.trace = span.traceparent
             result = await self._calls.run(attempt)
             duration_ms = round((time.perf_counter() - began) * 1000, 3)
@@ -273,7 +276,7 @@ def _measure(attempt: Attempt, duration_ms: float, *, failed: bool) -> None:
 def _describe(span: telemetry.Span, result: TaskResult) -> None:
     """Adds to the span of a step how it ended, and what its models had used."""
     usage = result.llm
-    if usage is not None:
+    if usage is not None and not telemetry.from_log():
         span.set(
             gen_ai__usage__input_tokens=usage.input_tokens,
             gen_ai__usage__output_tokens=usage.output_tokens,
