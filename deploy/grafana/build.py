@@ -16,6 +16,7 @@ import yaml
 HERE = Path(__file__).parent
 SOURCES = HERE / "sources"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+CLICKHOUSE = "grafana-clickhouse-datasource"
 WIDTH, HEIGHT, COLUMNS = 12, 8, 2
 MADE = "# Written by build.py from sources/alerts.yaml.\n"
 VARIABLES = {
@@ -25,6 +26,12 @@ VARIABLES = {
     "provider": ("Provider", 'provider_requests_total{job=~"$job"}'),
     "model": ("Model", 'provider_requests_total{job=~"$job", provider=~"$provider"}'),
     "org": ("Org", 'model_cost_nano_usd_total{job=~"$job"}'),
+}
+
+
+TABLES = {
+    "org": ("Org", "SELECT DISTINCT org FROM runs WHERE gone = 0 ORDER BY org LIMIT 200"),
+    "workflow": ("Workflow", "SELECT DISTINCT workflow FROM runs WHERE gone = 0 ORDER BY workflow LIMIT 200"),
 }
 
 
@@ -44,14 +51,37 @@ def variable(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def panel(number: int, source: dict[str, Any]) -> dict[str, Any]:
-    kind = source.get("type", "timeseries")
-    targets = [
+def table_variable(name: str) -> dict[str, Any]:
+    label, query = TABLES[name]
+    return {
+        "name": name, "label": label, "type": "query", "datasource": _source("clickhouse"), "query": query,
+        "definition": query, "refresh": 2, "sort": 1, "multi": True, "includeAll": True,
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }  # fmt: skip
+
+
+def _source(kind: str) -> dict[str, str]:
+    return {"type": CLICKHOUSE, "uid": "${datasource}"} if kind == "clickhouse" else DATASOURCE
+
+
+def _targets(source: dict[str, Any]) -> list[dict[str, Any]]:
+    if "sql" in source:
+        shape = "table" if source.get("type") == "table" else "timeseries"
+        asked = {"editorType": "sql", "queryType": shape, "format": int(shape == "table")}
+        return [{"refId": "A", "datasource": _source("clickhouse"), **asked, "rawSql": source["sql"]}]
+    return [
         {"refId": ref, "datasource": DATASOURCE, "expr": expanded(expression), "legendFormat": legend}
         for ref, (legend, expression) in zip("ABCDE", source["lines"].items(), strict=False)
     ]
+
+
+def panel(number: int, source: dict[str, Any]) -> dict[str, Any]:
+    kind = source.get("type", "timeseries")
+    targets = _targets(source)
     if kind == "stat":
         options: dict[str, Any] = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
+    elif kind == "table":
+        options = {"showHeader": True}
     else:
         legend = {"displayMode": "list", "placement": "bottom", "showLegend": True}
         options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
@@ -60,7 +90,7 @@ def panel(number: int, source: dict[str, Any]) -> dict[str, Any]:
         "type": kind,
         "title": source["title"],
         "description": source["description"],
-        "datasource": DATASOURCE,
+        "datasource": targets[0]["datasource"],
         "gridPos": {"x": number % COLUMNS * WIDTH, "y": number // COLUMNS * HEIGHT, "w": WIDTH, "h": HEIGHT},
         "fieldConfig": {"defaults": {"unit": source["unit"], "min": 0}, "overrides": []},
         "options": options,
@@ -69,7 +99,11 @@ def panel(number: int, source: dict[str, Any]) -> dict[str, Any]:
 
 
 def dashboard(name: str, source: dict[str, Any]) -> dict[str, Any]:
-    datasource = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+    clickhouse = source.get("datasource") == "clickhouse"
+    query = CLICKHOUSE if clickhouse else "prometheus"
+    datasource = {"name": "datasource", "label": "Data source", "type": "datasource", "query": query}
+    names = source["variables"] if clickhouse else ("job", "instance", *source["variables"])
+    variables = [table_variable(name) if clickhouse else variable(name) for name in names]
     return {
         "uid": f"agentflow-{name}",
         "title": f"AgentFlow: {source['title'][0].lower() if name != 'jetstream' else 'J'}{source['title'][1:]}",
@@ -84,7 +118,7 @@ def dashboard(name: str, source: dict[str, Any]) -> dict[str, Any]:
             {"title": "AgentFlow", "type": "dashboards", "tags": ["agentflow"], "asDropdown": True, "includeVars": True,
              "keepTime": True}
         ],
-        "templating": {"list": [datasource, *(variable(v) for v in ("job", "instance", *source["variables"]))]},
+        "templating": {"list": [datasource, *variables]},
         "panels": [panel(number, item) for number, item in enumerate(source["panels"])],
     }  # fmt: skip
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import runpy
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agentctl.stack.layout import Layout
 from agentflow_sdk import AgentFlowError, Client
 from tests.e2e.conftest import Platform
 from tests.support.paths import ROOT
@@ -32,7 +36,8 @@ pytestmark = [
 ]
 GRAFANA = ROOT / "deploy" / "grafana"
 BUILD = runpy.run_path(str(GRAFANA / "build.py"))
-DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
+BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
+SQL = "runs-and-cost"  # the dashboard of ClickHouse; the others ask Prometheus
 SCRAPES = 3  # of each service after each round
 
 # What can have no data here, and why.
@@ -161,9 +166,9 @@ def scraped(seen: Observed) -> None:
     until_now(lambda: min(seen.values("max by (service) (timestamp(event_loop_tasks))")) > wanted, what="a scrape")
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_every_panel_has_data(observed: Observed, path: Path) -> None:
-    board = json.loads(path.read_text())
+@pytest.mark.parametrize("name", [name for name in BOARDS if name != SQL])
+def test_every_panel_has_data(observed: Observed, name: str) -> None:
+    board = BOARDS[name]
     empty = [
         f"{panel['title']}: {target['expr']}"
         for panel in board["panels"]
@@ -214,3 +219,50 @@ def test_the_stack_names_its_prometheus_and_takes_it_down(observed: Observed) ->
     assert (observed.platform.stack.data_dir / "prometheus" / "data").is_dir()
     addresses = {target["labels"]["service"]: target["health"] for target in observed.get("targets")["activeTargets"]}
     assert addresses == dict.fromkeys(("gateway", "scheduler", "worker", "cost", "security", "prompt", "trace"), "up")
+
+
+ASK = """
+import json, sys
+import chdb
+engine = chdb.connect(sys.argv[1])
+engine.query("USE agentflow")
+answers = [json.loads(engine.query(sql, "JSONCompact").bytes())["data"] for sql in json.load(sys.stdin)]
+print(json.dumps(answers))
+"""
+
+
+def filled_in_sql(statement: str, values: dict[str, list[str]]) -> str:
+    """The statement as Grafana sends it, for the last six hours, with `All` in every variable."""
+    statement = re.sub(r"\$__timeFilter\((\w+)\)", r"(\1 >= now() - INTERVAL 6 HOUR AND \1 <= now())", statement)
+    statement = re.sub(
+        r"\$__timeInterval\((\w+)\)", r"toStartOfInterval(toDateTime(\1), INTERVAL 60 second)", statement
+    )
+    for name, found in values.items():
+        statement = statement.replace(f"${{{name}:singlequote}}", ", ".join(f"'{value}'" for value in found))
+    return statement
+
+
+def test_every_panel_and_variable_of_clickhouse_has_data(observed: Observed) -> None:
+    """It comes last: the engine admits one process, so the stack is stopped."""
+    with observed.platform.client() as client:
+        spent = sum(client.workflows.get(run).cost_nano_usd for run in observed.runs)
+    observed.platform.stack.stop()
+    folder = Layout(observed.platform.stack.data_dir).clickhouse
+
+    def ask(*statements: str) -> list[list[list[Any]]]:
+        command, body = [sys.executable, "-c", ASK, str(folder)], json.dumps(statements)
+        done = subprocess.run(command, input=body, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answers: list[list[list[Any]]] = json.loads(done.stdout)
+        return answers
+
+    board = BOARDS[SQL]
+    variables = [one for one in board["templating"]["list"] if one["type"] == "query"]
+    found = ask(*(one["query"] for one in variables))
+    values = {one["name"]: [row[0] for row in rows] for one, rows in zip(variables, found, strict=True)}
+    assert values == {"org": ["default"], "workflow": ["broken", "planted", "slow"]}
+    statements = {panel["title"]: filled_in_sql(panel["targets"][0]["rawSql"], values) for panel in board["panels"]}
+    assert not any("$" in statement for statement in statements.values())
+    answers = dict(zip(statements, ask(*statements.values()), strict=True))
+    assert [title for title, rows in answers.items() if not rows] == []
+    assert ask("SELECT sum(cost_nano) FROM costs", "SELECT sum(cost_nano) FROM runs FINAL") == [[[spent]]] * 2

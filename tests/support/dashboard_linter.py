@@ -23,12 +23,18 @@ UNITS: Final = frozenset(
 SELECTOR: Final = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}(\[[^\]]*\])?")
 
 
+def is_prometheus(board: Board) -> bool:
+    return any(one["type"] == "datasource" and one["query"] == "prometheus" for one in board["templating"]["list"])
+
+
 def panels(board: Board) -> Iterator[Board]:
     yield from (panel for panel in board["panels"] if panel["type"] in QUERIED)
 
 
 def targets(board: Board) -> Iterator[tuple[Board, Board]]:
-    yield from ((panel, target) for panel in panels(board) for target in panel["targets"])
+    """Yields each query of PromQL with its panel. The linter has no rules for the queries of other data sources."""
+    if is_prometheus(board):
+        yield from ((panel, target) for panel in panels(board) for target in panel["targets"])
 
 
 def template(board: Board, name: str) -> Board:
@@ -52,6 +58,8 @@ def template_datasource(board: Board) -> Iterator[str]:
 
 def _required(name: str) -> Callable[[Board], Iterator[str]]:
     def rule(board: Board) -> Iterator[str]:
+        if not is_prometheus(board):
+            return
         one = template(board, name)
         wanted = {"type": "query", "label": name.title(), "multi": True, "allValue": ".+"}
         yield from (f"template {name}: {key} is {one.get(key)!r}" for key in wanted if one.get(key) != wanted[key])
@@ -62,7 +70,7 @@ def _required(name: str) -> Callable[[Board], Iterator[str]]:
 
 
 def template_label_promql(board: Board) -> Iterator[str]:
-    for one in queries(board):
+    for one in queries(board) if is_prometheus(board) else ():
         if not re.fullmatch(r"(label_names|label_values|metrics|query_result)\(.+\)", one["query"]):
             yield f"template {one['name']}: {one['query']}"
 

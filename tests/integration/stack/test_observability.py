@@ -94,7 +94,7 @@ def test_grafana_is_given_the_data_source_and_the_dashboards(tmp_path: Path, mon
     files = {name: json.loads(text) for name, text in grafana.provisioning().items()}
     assert files["datasources/prometheus.yaml"]["datasources"][0]["url"] == prometheus.url
     folder = Path(files["dashboards/agentflow.yaml"]["providers"][0]["options"]["path"])
-    assert len(list(folder.glob("*.json"))) == 8
+    assert len(list(folder.glob("*.json"))) == 9
     assert monitors.grafana_command() == ["/x/grafana", "server"]
 
 
