@@ -16,6 +16,7 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc.bus import call
 from agentflow_common.runtime import service
 from agentflow_common.runtime.service import Context
+from agentflow_cost import budgets
 from agentflow_cost.app import app
 from agentflow_cost.budget_handlers import BudgetHandlers
 from agentflow_cost.settings import CostSettings
@@ -214,3 +215,28 @@ async def test_usage_09_a_change_that_is_not_valid_changes_nothing(context: Cont
     with contextlib.suppress(NotFoundError):
         await call(context.nc, rpc.BUDGET_DELETE, rpc.DeleteBudgetRequest(org="other", id="all", actor="x"))
     assert (await get(context)).limit_nano == EACH
+
+
+async def test_the_fullest_budgets_of_all_orgs_come_first(
+    context: Context[CostSettings], db_env: dict[str, str]
+) -> None:
+    """By the share of the present period: money of an earlier day does not count for a daily budget."""
+    await create(context, 10 * EACH, "roomy")
+    await create(context, 2 * EACH, "tight")
+    await create(context, 4 * EACH, "daily", "daily")
+    other = rpc.CreateBudgetRequest(org="other", limit_nano=EACH, period="total", name="unused", actor="dana:key_1")
+    await call(context.nc, rpc.BUDGET_CREATE, other)
+    async with asyncpg.create_pool(
+        host=db_env["DB_HOST"], port=int(db_env["DB_PORT"]), user=db_env["DB_USER"], password=db_env["DB_PASSWORD"],
+        database=db_env["DB_NAME"], server_settings={"search_path": "cost"},
+    ) as pool:  # fmt: skip
+        store = BudgetStore(pool)
+        now = context.clock.now_ms()
+        for budget in await store.page(ORG, now, "", 0):
+            account = budgets.account_of(budget, now)
+            await pool.execute("INSERT INTO accounts (id, spent_nano) VALUES ($1, $2)", account, EACH)
+        found = await store.fullest(now, 3)
+        assert [(one.name, one.spent_nano) for one in found] == [("tight", EACH), ("daily", EACH), ("roomy", EACH)]
+        tomorrow = await store.fullest(now + 24 * 3600 * 1000, 10)
+        assert [(one.name, one.spent_nano) for one in tomorrow[:2]] == [("tight", EACH), ("roomy", EACH)]
+        assert {(one.name, one.spent_nano) for one in tomorrow[2:]} == {("daily", 0), ("unused", 0)}
