@@ -114,6 +114,17 @@ def test_panels_ask_for_metrics_and_labels_that_exist(name: str) -> None:
         assert named | set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= there, panel["title"]
 
 
+def test_every_way_of_scraping_names_the_job_and_the_service() -> None:
+    """ServiceDown asks for `job="agentflow"`, and the dashboards for `service`."""
+    monitor, _ = yaml.safe_load_all((GRAFANA / "scrape.yaml").read_text())
+    relabelings = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    assert {"targetLabel": "job", "replacement": "agentflow"} in relabelings
+    compose = yaml.safe_load((GRAFANA / "prometheus.yaml").read_text())["scrape_configs"][0]
+    assert compose["job_name"] == "agentflow"
+    for rules in (relabelings, compose["relabel_configs"]):
+        assert "service" in {rule.get("targetLabel", rule.get("target_label")) for rule in rules}
+
+
 def test_alerts_ask_for_metrics_that_exist() -> None:
     known = known_names()
     assert {"HighErrorRate", "HighCost"} <= {rule["alert"] for rule in ALERTS}

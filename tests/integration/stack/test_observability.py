@@ -8,14 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentctl.stack import control, observability
-from agentctl.stack.layout import Layout, Ports
+from agentctl.stack import backup, control, observability
+from agentctl.stack.layout import Layout, Options, Ports
 from agentflow_common.embedded import monitors, processes
 from agentflow_common.embedded.monitors import GrafanaServer, PrometheusServer
 from agentflow_common.embedded.servers import StackError
@@ -57,6 +58,10 @@ def test_prometheus_follows_the_services_comes_back_and_ends_with_the_stack(tmp_
         until_now(lambda: health(url) == {"cost": "up"}, what="the new process is scraped")
         stack.stop()
         assert not processes.is_running(again.pid, "prometheus")
+        archive = backup.create(stack.data_dir, tmp_path / "copy.tar.gz").archive
+        with tarfile.open(archive) as tar:
+            held = {part for name in tar.getnames() for part in name.split("/")[:2]}
+        assert "nats" in held and "prometheus" not in held  # a backup holds what can't be measured again
         stack.start()  # what was chosen stays
         assert stack.info.monitors == {"prometheus": url}
         pid = stack.status()["prometheus"].pid
@@ -103,3 +108,14 @@ def test_without_grafana_there_is_prometheus_alone(tmp_path: Path, monkeypatch: 
     assert [server.name for server in observability.made(Layout(tmp_path), Ports())] == ["prometheus"]
     with pytest.raises(StackError, match="apt-get install prometheus"):
         observability.check()
+
+
+def test_a_remembered_prometheus_that_is_gone_does_not_keep_the_stack_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitors.shutil, "which", lambda _name: None)
+    kept = Options(data_dir=tmp_path, observability=True)
+    assert not observability.where_possible(kept, frozenset()).observability
+    assert observability.where_possible(kept, frozenset({"observability"})).observability  # asked for: refused later
+    monkeypatch.setattr(monitors.shutil, "which", {"prometheus": "/x/prometheus"}.get)
+    assert observability.where_possible(kept, frozenset()).observability

@@ -27,7 +27,9 @@ from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import StackError
 
 # not data, or made again at the next start: a copied dev key would open the stack that goes on here
-_LEFT_OUT: Final = frozenset({"run", "logs", "stack.lock", "stack.json", "dev.key", "nats.token", "vault.key"})
+_LEFT_OUT: Final = frozenset(
+    {"run", "logs", "prometheus", "grafana", "stack.lock", "stack.json", "dev.key", "nats.token", "vault.key"}
+)
 _KEY_SUFFIX: Final = ".vault.key"
 
 

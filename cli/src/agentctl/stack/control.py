@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 import psutil
 
-from agentctl.stack import dotenv_file
+from agentctl.stack import dotenv_file, observability
 from agentctl.stack import layout as files
 from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
@@ -124,7 +124,7 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
     if running is not None and not restart:
         return _already_runs(running, options, given)
     try:
-        options = remembered(options, given)
+        options = observability.where_possible(remembered(options, given), given)
         if running is not None:
             down(options.data_dir)
         if options.detach:

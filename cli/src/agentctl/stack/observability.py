@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from agentctl.stack.layout import GRAFANA, PROMETHEUS, Layout, Ports, StackInfo
+import msgspec
+
+from agentctl.stack import show
+from agentctl.stack.layout import GRAFANA, PROMETHEUS, Layout, Options, Ports, StackInfo
 from agentflow_common.embedded import monitors
 from agentflow_common.embedded.monitors import GrafanaServer, Monitor, PrometheusServer
 
@@ -16,6 +19,14 @@ DEPLOYED: Final = Path(__file__).resolve().parents[4] / "deploy" / "grafana"  # 
 def check() -> None:
     """Raises StackError if Prometheus is not installed."""
     monitors.prometheus_binary()
+
+
+def where_possible(options: Options, given: frozenset[str]) -> Options:
+    """Returns the options, without Prometheus if it was only remembered and is not installed any more."""
+    if not options.observability or "observability" in given or monitors.has_prometheus():
+        return options
+    show.note("Prometheus is not on PATH any more: the stack starts without it")
+    return msgspec.structs.replace(options, observability=False)
 
 
 def made(layout: Layout, last: Ports) -> list[Monitor]:

@@ -36,6 +36,10 @@ def prometheus_binary() -> str:
     return found
 
 
+def has_prometheus() -> bool:
+    return shutil.which("prometheus") is not None
+
+
 def grafana_command() -> list[str] | None:
     """Returns the command of Grafana's server, or None if there is no Grafana."""
     if (found := shutil.which("grafana")) is not None:
