@@ -226,6 +226,8 @@ KINDS: Final = {
         "too_many_waiters": ("The gateway serves as many `WaitRun` calls as it may.", "Poll `GetRun`, or try again."),
         "too_many_watchers": ("The gateway serves as many watchers as it may.", "Poll `GetRun`, or try again."),
         "deadline": ("The call's own deadline passed.", "Allow the call more time."),
+        "receiver_away": ("A receiver of spans can't be reached.", AGAIN),
+        "receiver_busy": ("A receiver of spans asks to try again.", AGAIN),
         "trace_behind": ("The trace is not there yet.", AGAIN),
         "trace_starting": ("The trace service is starting.", AGAIN),
         "trace_too_large": ("The trace is too large for one answer.", "Ask without bodies."),

@@ -19,6 +19,7 @@ WITHOUT: Final = {
     "config env",
     "completion show",
     "workflow schema",
+    "trace export",
     "schedule schema",
 }
 

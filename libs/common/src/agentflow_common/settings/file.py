@@ -154,6 +154,8 @@ KNOWN: Final = frozenset(
         "TRACE_BATCH_ROWS",
         "TRACE_BODIES_DAYS",
         "TRACE_DERIVED_DAYS",
+        "TRACE_EXPORT",
+        "TRACE_EXPORT_HEADERS",
         "TRACE_EXPORT_SAMPLE",
         "TRIGGER_DATABASES",
         "TRIGGER_SUBJECTS",
