@@ -109,6 +109,7 @@ DOORS = {
     "GetTrace": ("traces.get", "trace get"),
     "QueryTraces": ("traces.query", "trace query"),
     "GetTraceSeries": ("traces.series", "trace plot"),
+    "ReplayTrace": ("traces.replay", "trace replay"),
     "DiffTraces": ("traces.diff", "trace diff"),
     "RebuildTraces": ("traces.rebuild", "trace rebuild"),
     "GetTraceProgress": ("traces.progress", "trace rebuild"),

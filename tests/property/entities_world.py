@@ -19,11 +19,11 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.overtaken import overtaken
-from tests.support.state_hash import state_hash
 
 from .entities_checks import Logs, check_run, check_slots
 from .entities_workflows import subworkflows

@@ -14,12 +14,12 @@ from agentflow_common import events as ev
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.bounds import CHAIN_STEPS
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.runs import chain
 from agentflow_worker import machine as worker
 from tests.support.definitions import edges, function, in_order, workflow
 from tests.support.events import base
 from tests.support.run_driver import RunDriver
-from tests.support.state_hash import state_hash
 from tests.support.transitions import impossible_events
 
 OWN: dict[str, Any] = base(ts=1_000)

@@ -15,8 +15,8 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus, visit_key
+from agentflow_scheduler.replay.state_hash import state_hash
 from tests.support.events import base
-from tests.support.state_hash import state_hash
 
 from .random_run import RandomRun
 

@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, SlotRequest, key_of_lane, new_state, slot_key
 from agentflow_scheduler.lanes import machine as lanes
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 
 KEY = key_of_lane("acme-7")
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.schedules.fold import RECENT_MAX, ScheduleFold, new_state
 from agentflow_common.schedules.state import TIMER
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, DECISIONS_MAX, Schedule, decide_schedule
-from tests.support.state_hash import state_hash
 
 from .schedule_world import BASE, NAME, POLICIES, T0, World, decided, spec_of
 

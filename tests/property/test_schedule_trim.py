@@ -14,9 +14,9 @@ from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.changes import keeps_times
 from agentflow_common.schedules.fold import ScheduleFold
 from agentflow_common.schedules.state import ScheduleState
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.schedules import machine as schedules
 from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
-from tests.support.state_hash import state_hash
 
 from .schedule_world import BASE, POLICIES, T0, World, spec_of
 

@@ -26,7 +26,7 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.fold import readable
 from agentflow_common.runs.state import RunState
 from agentflow_scheduler.entities import State, folding
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 
 HISTORIES = Path(__file__).with_name("histories")
 ALIKE_MAX = 2  # of one workflow that ended in the same way

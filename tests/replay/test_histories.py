@@ -15,11 +15,11 @@ from agentflow_common import subjects
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.runs.decisions import unbounded
 from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
-from tests.support.state_hash import state_hash
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
 CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)

@@ -27,12 +27,12 @@ from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import ACTIVE, RunState, RunStatus
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.bounds import CHAIN_STEPS
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.runs.decisions import RunDecisions, unbounded
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from tests.support.deciding import decide
 from tests.support.events import base
-from tests.support.state_hash import state_hash
 
 E = TypeVar("E", bound=ev.Event)
 

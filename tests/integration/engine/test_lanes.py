@@ -20,10 +20,10 @@ from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.log_trim import Cut, Trimmer
 from agentflow_scheduler.lanes import machine
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.shards.snapshots import load_snapshot
 from tests.support.engine import EngineUnderTest, loaded, scheduler_settings, scheduling, working
 from tests.support.lanes import folded
-from tests.support.state_hash import state_hash
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration

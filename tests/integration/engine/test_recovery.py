@@ -18,12 +18,12 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import snapshots
 from agentflow_scheduler.shards.recovery import recover, reload
 from agentflow_scheduler.shards.snapshots import load_snapshot, save_snapshot
 from tests.support.engine import EngineUnderTest, working
-from tests.support.state_hash import state_hash
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration

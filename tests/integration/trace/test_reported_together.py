@@ -16,13 +16,13 @@ from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runtime import service
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_trace import rebuild
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore, Purged
 from tests.support import reported_together
-from tests.support.state_hash import state_hash
 from tests.support.waiting import PATIENCE_S, until
 
 from .asking import ask

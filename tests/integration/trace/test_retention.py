@@ -21,12 +21,12 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runs.fold import RunFold, fold, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime import service
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from tests.support.engine import EngineUnderTest, scheduling, working
 from tests.support.paths import GOLDEN
-from tests.support.state_hash import state_hash
 from tests.support.waiting import PATIENCE_S, until
 
 from .asking import ask

@@ -28,10 +28,10 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
+from agentflow_scheduler.replay.state_hash import state_hash
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.snapshots import Snapshot
 from tests.support.attempts import begun_by, singly
-from tests.support.state_hash import state_hash
 from tests.support.transitions import impossible_events
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from agentflow_common.runs.state import (
     undo_key,
     undoing_steps,
 )
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 
 DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED,
            StepStatus.OUTCOME_UNKNOWN}  # fmt: skip

@@ -13,7 +13,7 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.runs.fold import evolve
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 
 if TYPE_CHECKING:
     from afsim.world import World

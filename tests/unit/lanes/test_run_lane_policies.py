@@ -9,7 +9,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LaneConfig, LaneFold, key_of_lane, new_state
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 
 NAME = "run:o:acme"
 KEY = key_of_lane(NAME)

@@ -15,7 +15,7 @@ from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import RunState, RunStatus, StepState, StepStatus, TimerState
 from agentflow_common.runs.transitions import BEGUN, NEITHER, RUN, STEP, TIMERS
-from tests.support.state_hash import state_hash
+from agentflow_scheduler.replay.state_hash import state_hash
 from tests.support.transitions import impossible_events
 
 BASE: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 9}

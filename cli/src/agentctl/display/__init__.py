@@ -1,3 +1,3 @@
 """How results look: tables, live views, progress."""
 
-__all__ = ["live", "output", "plots", "render", "traces"]
+__all__ = ["live", "output", "plots", "render", "replays", "traces"]

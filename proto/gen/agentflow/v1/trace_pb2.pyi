@@ -1,3 +1,4 @@
+from agentflow.v1 import trace_replay_pb2 as _trace_replay_pb2
 from agentflow.v1 import trace_series_pb2 as _trace_series_pb2
 from agentflow.v1 import trace_diff_pb2 as _trace_diff_pb2
 from agentflow.v1 import trace_rebuild_pb2 as _trace_rebuild_pb2

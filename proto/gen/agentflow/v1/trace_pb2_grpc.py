@@ -8,6 +8,7 @@ from agentflow.v1 import trace_explain_pb2 as agentflow_dot_v1_dot_trace__explai
 from agentflow.v1 import trace_groups_pb2 as agentflow_dot_v1_dot_trace__groups__pb2
 from agentflow.v1 import trace_pb2 as agentflow_dot_v1_dot_trace__pb2
 from agentflow.v1 import trace_rebuild_pb2 as agentflow_dot_v1_dot_trace__rebuild__pb2
+from agentflow.v1 import trace_replay_pb2 as agentflow_dot_v1_dot_trace__replay__pb2
 from agentflow.v1 import trace_series_pb2 as agentflow_dot_v1_dot_trace__series__pb2
 from agentflow.v1 import trace_spans_pb2 as agentflow_dot_v1_dot_trace__spans__pb2
 
@@ -85,6 +86,11 @@ class TraceServiceStub:
                 request_serializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.FromString,
                 _registered_method=True)
+        self.ReplayTrace = channel.unary_unary(
+                '/agentflow.v1.TraceService/ReplayTrace',
+                request_serializer=agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceResponse.FromString,
+                _registered_method=True)
 
 
 class TraceServiceServicer:
@@ -151,6 +157,13 @@ class TraceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayTrace(self, request, context):
+        """Takes every decision of a run's log again with today's engine, executes nothing, and finds the first divergence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TraceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +211,11 @@ def add_TraceServiceServicer_to_server(servicer, server):
                     servicer.DiffTraceGroups,
                     request_deserializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.SerializeToString,
+            ),
+            'ReplayTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayTrace,
+                    request_deserializer=agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +461,33 @@ class TraceService:
             '/agentflow.v1.TraceService/DiffTraceGroups',
             agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsRequest.SerializeToString,
             agentflow_dot_v1_dot_trace__groups__pb2.DiffTraceGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.TraceService/ReplayTrace',
+            agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceRequest.SerializeToString,
+            agentflow_dot_v1_dot_trace__replay__pb2.ReplayTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

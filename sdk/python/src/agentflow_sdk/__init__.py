@@ -126,6 +126,7 @@ if TYPE_CHECKING:
         TraceGroupStep,
     )
     from agentflow_sdk.models.traces.progress import TraceProgress, TraceStreamProgress
+    from agentflow_sdk.models.traces.replay import ReplayDifference, ReplayDivergence, TraceReplay
     from agentflow_sdk.models.traces.series import TraceSeries, TraceSeriesPoint
     from agentflow_sdk.models.traces.trace import Trace, TraceEvent, TraceStep, TraceSummary
     from agentflow_sdk.models.traces.views import TraceNode, TraceSegment
@@ -214,6 +215,8 @@ __all__ = [
     "RegisteredDefinition",
     "RegisteredWorkflow",
     "Registration",
+    "ReplayDifference",
+    "ReplayDivergence",
     "ResourceExhaustedError",
     "Retention",
     "RetryPolicy",
@@ -259,6 +262,7 @@ __all__ = [
     "TraceGroups",
     "TraceNode",
     "TraceProgress",
+    "TraceReplay",
     "TraceSegment",
     "TraceSeries",
     "TraceSeriesPoint",

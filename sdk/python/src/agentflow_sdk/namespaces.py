@@ -12,6 +12,7 @@ from agentflow_sdk.calls.traces import groups as trace_groups
 from agentflow_sdk.calls.traces import querying as trace_querying
 from agentflow_sdk.calls.traces import reading as trace_reading
 from agentflow_sdk.calls.traces import rebuild as trace_rebuild
+from agentflow_sdk.calls.traces import replay as trace_replay
 from agentflow_sdk.calls.traces import series as trace_series
 from agentflow_sdk.calls.traces import spans as trace_spans
 from agentflow_sdk.methods import Namespace, TransportT, method, stream_method
@@ -95,6 +96,7 @@ class Traces(Namespace[TransportT]):
     progress = method(trace_rebuild.progress)
     diff_groups = method(trace_groups.diff_trace_groups)
     spans = method(trace_spans.export_spans)
+    replay = method(trace_replay.replay_trace)
 
 
 class Schedules(Namespace[TransportT]):

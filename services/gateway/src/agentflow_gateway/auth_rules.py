@@ -24,6 +24,7 @@ _METHODS: Final = {
         GetPrompt ListPrompts ListPromptVersions ListBudgets GetBudget GetTrace QueryTraces
         GetTraceSeries ExplainTrace
         DiffTraces DiffTraceGroups ExportTraceSpans
+        ReplayTrace
     """,
     "write": """
         RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow SubmitWorkflows

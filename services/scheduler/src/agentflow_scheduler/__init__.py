@@ -1,3 +1,3 @@
 """The scheduler service: it folds the log into the state of each run and decides which steps run next."""
 
-__all__ = ["shards"]
+__all__ = ["replay", "shards"]

@@ -1,4 +1,4 @@
-"""Wires the scheduler: leases, the engine."""
+"""Wires the scheduler: leases, the engine, replays."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 from agentflow_common import subjects, tasks
 from agentflow_common.log.streams import patiently
+from agentflow_common.rpc import bus
 from agentflow_common.runtime.service import Context
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.engine.engine import Engine
 from agentflow_scheduler.engine.load_report import report
+from agentflow_scheduler.replay.handlers import Replays
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards.leases import Leases
 
@@ -29,8 +31,11 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     work = (leases.keep(), controls.watch(), engine.run(), engine.trimmer.run(), reports)
     loops = [context.guarded(one) for one in work]
     context.needs_log()
+    replays = Replays(context.nc, context.log)
     try:
-        yield
+        async with bus.answering(context.nc, "scheduler", replays.routes):
+            yield
     finally:
+        await replays.close()
         await tasks.stop(loops)
         await leases.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.commands.trace import diff, explain, export, plot, querying, reading, rebuild
+from agentctl.commands.trace import diff, explain, export, plot, querying, reading, rebuild, replay
 from agentctl.groups import RemoteGroup
 
 app = RemoteGroup("trace", "Look at what runs did.")
@@ -13,3 +13,4 @@ plot.add_to(app)
 diff.add_to(app)
 rebuild.add_to(app)
 export.add_to(app)
+replay.add_to(app)

@@ -6,6 +6,7 @@ Additive changes only.
 
 from agentflow_common.rpc.cost import *  # noqa: F403  (the face of the room: a verb is `rpc.<its name>`)
 from agentflow_common.rpc.prompt import *  # noqa: F403
+from agentflow_common.rpc.scheduler import *  # noqa: F403
 from agentflow_common.rpc.security import *  # noqa: F403
 from agentflow_common.rpc.trace import *  # noqa: F403
 from agentflow_common.rpc.trace_calls import *  # noqa: F403

@@ -245,6 +245,9 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
     def DiffTraceGroups(self, request: Any, context: Any) -> Reply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")
 
+    def ReplayTrace(self, request: Any, context: Any) -> Reply:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake has no engine to replay runs: use a real server")
+
     def DiffTraces(self, request: Any, context: Any) -> Reply:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the fake does not compare runs: use a real server")
 

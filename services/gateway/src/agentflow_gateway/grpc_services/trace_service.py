@@ -17,7 +17,7 @@ from agentflow_gateway.api.pages import Page
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
-from agentflow_gateway.traces import explain, groups, query, rebuild, series, spans
+from agentflow_gateway.traces import explain, groups, query, rebuild, replay, series, spans
 from agentflow_gateway.traces.diff import diff_traces, newest_seq
 
 MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
@@ -82,6 +82,9 @@ class TraceService:
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
         return await query.query(request, call)
+
+    async def ReplayTrace(self, request: Any, call: Call) -> Any:
+        return await replay.replay_trace(request, call)
 
     async def DiffTraces(self, request: Any, call: Call) -> Any:
         return await diff_traces(request, call)

@@ -1,3 +1,3 @@
 """Questions about traces, by subject: the trace service answers, the gateway adds what it knows."""
 
-__all__ = ["diff", "explain", "groups", "query", "rebuild", "series", "spans"]
+__all__ = ["diff", "explain", "groups", "query", "rebuild", "replay", "series", "spans"]

@@ -27,6 +27,17 @@ class Items(NamedTuple):
     keys: tuple[str, ...] | None = None  # of the results, if they make an object
 
 
+class StepTake:
+    """Gives or refuses room by the step that asks. `asker` returns its key; the collector of a turn sets it."""
+
+    def __init__(self, has_room: Callable[[str], bool]) -> None:
+        self._has_room = has_room
+        self.asker: Callable[[], str] = str
+
+    def __call__(self, _pool: str) -> bool:
+        return self._has_room(self.asker())
+
+
 class RunDecisions(Decisions):
     """The decisions of one turn about a run. Each send is appended together with the decision before it."""
 
@@ -36,6 +47,8 @@ class RunDecisions(Decisions):
         self.marks: list[int] = []
         self.needs: list[BlobRef] = []
         self.askers: dict[str, str] = {}
+        if isinstance(take, StepTake):
+            take.asker = lambda: self.at
         self.take = take  # asks for room for one more step in a worker pool; "": for a step that needs none
         self.scope = Scope(run.state, blobs)
         self.at = ""  # the step that is being decided, if any: it is blamed for an error of the engine

@@ -1,3 +1,3 @@
 """The calls about traces, by subject."""
 
-__all__ = ["diff", "explain", "groups", "querying", "reading", "rebuild", "series", "spans"]
+__all__ = ["diff", "explain", "groups", "querying", "reading", "rebuild", "replay", "series", "spans"]

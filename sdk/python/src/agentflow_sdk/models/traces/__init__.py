@@ -1,3 +1,3 @@
 """The answers about traces, by subject."""
 
-__all__ = ["calls", "diff", "explanation", "groups", "progress", "series", "trace", "views"]
+__all__ = ["calls", "diff", "explanation", "groups", "progress", "replay", "series", "trace", "views"]

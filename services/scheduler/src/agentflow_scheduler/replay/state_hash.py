@@ -1,4 +1,4 @@
-"""For tests: one text for the state of a run, a lane or a schedule, by which two states are compared."""
+"""One text for the state of a run, a lane or a schedule, by which two states are compared. Pure."""
 
 from __future__ import annotations
 
