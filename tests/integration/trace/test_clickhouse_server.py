@@ -143,14 +143,25 @@ class Cutting:
         self._port = port
         self.cutting = False
         self.cuts = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        async with server:
+        try:
             yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # what was aborted closes its socket in the next turn of the loop
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         insert = False
 
@@ -167,13 +178,16 @@ class Cutting:
                     self.cuts += 1
                     break
                 writer.write(data)
-            writer.close()
 
-        with contextlib.suppress(OSError):
-            going = asyncio.create_task(forth())
-            await back()
+        going = asyncio.create_task(forth())
+        try:
+            with contextlib.suppress(OSError):
+                await back()
+        finally:
             going.cancel()
-        far_writer.close()
+            await asyncio.gather(going, return_exceptions=True)
+            writer.transport.abort()
+            far_writer.transport.abort()
 
 
 async def test_an_insert_whose_answer_is_lost_is_there_once(
