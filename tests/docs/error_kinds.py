@@ -231,6 +231,14 @@ KINDS: Final = {
         "trace_behind": ("The trace is not there yet.", AGAIN),
         "trace_starting": ("The trace service is starting.", AGAIN),
         "trace_too_large": ("The trace is too large for one answer.", "Ask without bodies."),
+        "empty_history": ("The history that is replayed has no event.", "Save it again: `trace replay RUN --save`."),
+        "bad_history": ("A line of the history can't be read.", "Save it again: `trace replay RUN --save`."),
+        "no_begin": ("The history lacks the run's first event.", "Save it again: `trace replay RUN --save`."),
+        "value_missing": ("A stored value of the history is gone.", "Replay a newer run."),
+        "history_too_large": ("The history is too large to replay.", "Replay a run with fewer or smaller values."),
+        "replay_too_large": ("The answer about a replay is too large.", "Replay the saved history: `--file`."),
+        "replay_too_long": ("A replay took longer than it may.", "Replay the saved history: `--file`."),
+        "replays_waiting": ("As many replays wait as a scheduler may hold.", AGAIN),
     },
     "Schedules": {
         "invalid_schedule": ("The schedule is wrong.", "Correct the lines that the problems name."),
@@ -291,6 +299,8 @@ KINDS: Final = {
     },
     "Parts that are away": {
         "log_unavailable": ("NATS can't be reached.", AGAIN),
+        "receiver_away": ("A receiver of OpenTelemetry spans can't be reached.", "Check its address; nothing is lost."),
+        "receiver_busy": ("A receiver of OpenTelemetry spans asks for fewer of them.", "Nothing; it is asked again."),
         "log_full": ("The log has no room.", "Free space on the disk of NATS. What was accepted is safe."),
         "log_lags": ("A replica of the log is behind.", AGAIN),
         "append_refused": ("The log refused an append.", AGAIN),

@@ -24,6 +24,8 @@ BESIDE: Final = {
     "AnswerApproval": Beside("admin", "to answer in another person's name"),
     "GetDeadLetter": Beside("reveal", "for the body"),
     "GetRun": Beside("reveal", "for originals instead of tokens"),
+    "QueryTraces": Beside("operator", "for runs of another org"),
+    "RebuildTraces": Beside("operator", "always: it applies to all orgs"),
     "ReplayDeadLetters": Beside("operator", "with a repaired body"),
     "SetLane": Beside("operator", "always: a lane serves all orgs"),
     "SetRetention": Beside("operator", "always: it applies to all orgs"),
