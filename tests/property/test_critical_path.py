@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.rpc.trace_views import TraceSegment
+from agentflow_common.rpc.traces.views import TraceSegment
 from agentflow_trace.views.critical_path import critical_path
 from agentflow_trace.views.phases import KINDS
 from tests.support.run_driver import RunDriver

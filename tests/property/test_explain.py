@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentflow_common.rpc.trace_explain import ExplainReply
+from agentflow_common.rpc.traces.explain import ExplainReply
 from agentflow_common.runs.state import node_of
 from agentflow_trace.explain.explain import answer
 from agentflow_trace.explain.kinds import KINDS, LINKS

@@ -7,7 +7,7 @@ from typing import Any
 from agentflow.v1 import trace_explain_pb2 as pb
 from agentflow_common import rpc
 from agentflow_common.errors import NotFoundError, RetryableError
-from agentflow_common.rpc.trace_explain import Cause, CostReport, TimeReport
+from agentflow_common.rpc.traces.explain import Cause, CostReport, TimeReport
 from agentflow_common.subjects import EntityKey
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of

@@ -7,7 +7,7 @@ from typing import Any, Final
 from agentflow.v1 import trace_groups_pb2 as pb
 from agentflow_common import rpc
 from agentflow_common.errors import InvalidError
-from agentflow_common.rpc.trace_groups import RUNS_MAX, RUNS_MIN
+from agentflow_common.rpc.traces.groups import RUNS_MAX, RUNS_MIN
 from agentflow_gateway import limits
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call

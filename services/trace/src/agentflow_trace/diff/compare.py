@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common.rpc import DiffRest, DiffRun, DiffSide, DiffStep, TraceDiffReply
-from agentflow_common.rpc.trace_diff import STEPS_MAX
+from agentflow_common.rpc.traces.diff import STEPS_MAX
 from agentflow_common.runs.state import node_of, parent_of
 from agentflow_trace.diff.alignment import Alignment, Pair, align
 from agentflow_trace.diff.definitions import parts_of

@@ -8,7 +8,7 @@ from typing import Final
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
-from agentflow_common.rpc.trace_groups import RUNS_MAX
+from agentflow_common.rpc.traces.groups import RUNS_MAX
 from agentflow_trace.derive.loop import Derive
 from agentflow_trace.diff.compare import compare
 from agentflow_trace.diff.groups import Sample, compare_groups

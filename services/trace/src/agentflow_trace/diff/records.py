@@ -17,7 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition
 from agentflow_common.errors import UNREADABLE, InvalidError
 from agentflow_common.rpc import TraceStep
-from agentflow_common.rpc.trace_views import TraceNode
+from agentflow_common.rpc.traces.views import TraceNode
 from agentflow_common.runs.state import is_marker, marked_ref, node_of
 from agentflow_common.screening import TOKEN
 from agentflow_trace import machine, rows

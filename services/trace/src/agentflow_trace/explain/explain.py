@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agentflow_common.rpc.trace_explain import ExplainReply
+from agentflow_common.rpc.traces.explain import ExplainReply
 from agentflow_trace.explain import reasons, runs
 from agentflow_trace.explain.open_runs import Around
 from agentflow_trace.explain.run_log import Logs

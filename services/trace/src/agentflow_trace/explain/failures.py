@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentflow_common import events as ev
 from agentflow_common import money, subjects
 from agentflow_common.events import StepError
-from agentflow_common.rpc.trace_explain import CauseLink, Evidence
+from agentflow_common.rpc.traces.explain import CauseLink, Evidence
 from agentflow_trace.explain.kinds import of_error
 from agentflow_trace.explain.reasons import Reason
 from agentflow_trace.explain.run_log import Entry, RunLog

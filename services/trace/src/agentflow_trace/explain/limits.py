@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common.rpc.trace_explain import CauseLink, Evidence
+from agentflow_common.rpc.traces.explain import CauseLink, Evidence
 from agentflow_common.runs.state import parent_of
 from agentflow_trace.explain import failures, time_use
 from agentflow_trace.explain.reasons import Reason

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from agentflow_common import events as ev
 from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.rpc.trace_explain import CauseLink
+from agentflow_common.rpc.traces.explain import CauseLink
 from agentflow_common.runs.explain import explain
 from agentflow_common.runs.waiting import Surroundings, Waiting
 from agentflow_trace.explain import failures

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from agentflow_common.rpc.trace_explain import Cause, CauseLink
+from agentflow_common.rpc.traces.explain import Cause, CauseLink
 from agentflow_trace.explain.kinds import KINDS
 
 CAUSES_MAX: Final = 10

@@ -11,7 +11,7 @@ from agentflow_common import subjects
 from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.rpc.trace_explain import Evidence
+from agentflow_common.rpc.traces.explain import Evidence
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import RunState, StepState, node_of
 from agentflow_trace.explain.wording import about

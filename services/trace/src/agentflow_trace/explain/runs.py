@@ -6,7 +6,7 @@ from typing import Final
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
-from agentflow_common.rpc.trace_explain import CauseLink
+from agentflow_common.rpc.traces.explain import CauseLink
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus, undo_key
 from agentflow_trace.explain import limits, open_runs, steps
 from agentflow_trace.explain.kinds import of_error

@@ -10,7 +10,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
-from agentflow_common.rpc.trace_explain import CauseLink, Evidence
+from agentflow_common.rpc.traces.explain import CauseLink, Evidence
 from agentflow_common.runs.state import StepStatus, child_key, current_key, iteration_key, newest_key, node_of
 from agentflow_trace.explain import failures, limits
 from agentflow_trace.explain.kinds import of_error

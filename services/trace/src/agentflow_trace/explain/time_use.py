@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.rpc.trace_views import TraceSegment
+from agentflow_common.rpc.traces.views import TraceSegment
 from agentflow_common.runs.state import node_of
 from agentflow_trace.explain.run_log import Entry, Logs, RunLog
 from agentflow_trace.rows import Row

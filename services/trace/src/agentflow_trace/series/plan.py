@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common.errors import InvalidError
-from agentflow_common.rpc.trace_series import TraceSeriesRequest
+from agentflow_common.rpc.traces.series import TraceSeriesRequest
 
 BY: Final = ("", "workflow", "status", "node", "model")
 POINTS_WANTED: Final = 60

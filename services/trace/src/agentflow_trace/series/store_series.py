@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.connections.clickhouse import ClickHouse
-from agentflow_common.rpc.trace_series import TraceSeriesPoint, TraceSeriesRequest
+from agentflow_common.rpc.traces.series import TraceSeriesPoint, TraceSeriesRequest
 from agentflow_trace.series.plan import SERIES_MAX
 
 OTHER: Final = "(other)"

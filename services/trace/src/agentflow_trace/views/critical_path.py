@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from agentflow_common.definition.model import Definition
-from agentflow_common.rpc.trace_views import TraceNode, TraceSegment
+from agentflow_common.rpc.traces.views import TraceNode, TraceSegment
 from agentflow_common.runs.state import UNDO, node_of, parent_of
 from agentflow_trace.rows import Row
 from agentflow_trace.views import nodes as definitions

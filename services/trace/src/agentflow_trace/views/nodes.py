@@ -10,7 +10,7 @@ import msgspec
 from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import UNREADABLE, AgentFlowError
-from agentflow_common.rpc.trace_views import TraceNode
+from agentflow_common.rpc.traces.views import TraceNode
 from agentflow_trace.rows import Row
 
 _UNUSABLE: Final = (*UNREADABLE, AgentFlowError, ValueError, RecursionError)

@@ -12,7 +12,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import money
-from agentflow_common.rpc.trace_explain import CostReport, CostShare, ModelCost, Usual
+from agentflow_common.rpc.traces.explain import CostReport, CostShare, ModelCost, Usual
 from agentflow_common.runs.state import node_of
 from agentflow_trace.explain.measures.history import History, usual
 from agentflow_trace.explain.run_log import RunLog

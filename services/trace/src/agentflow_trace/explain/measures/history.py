@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 
-from agentflow_common.rpc.trace_explain import Usual
+from agentflow_common.rpc.traces.explain import Usual
 
 SAMPLES_MIN: Final = 8
 SAMPLES_MAX: Final = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from agentflow_common.rpc import TraceStep
-from agentflow_common.rpc.trace_explain import TimeReport, TimeShare, Usual
+from agentflow_common.rpc.traces.explain import TimeReport, TimeShare, Usual
 from agentflow_common.runs.state import node_of
 from agentflow_trace import machine
 from agentflow_trace.explain import limits, time_use

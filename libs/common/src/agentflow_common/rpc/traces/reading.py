@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from agentflow_common import subjects
-from agentflow_common.rpc.trace_calls import TraceCall
-from agentflow_common.rpc.trace_views import TraceNode, TraceSegment
+from agentflow_common.rpc.traces.calls import TraceCall
+from agentflow_common.rpc.traces.views import TraceNode, TraceSegment
 from agentflow_common.rpc.verbs import Empty, Message, Verb
 
 
