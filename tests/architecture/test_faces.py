@@ -63,10 +63,10 @@ def test_other_rooms_import_only_what_a_room_shows() -> None:
 
 
 def defined_in(package: str) -> frozenset[str]:
-    """Returns what the modules of a package define at their top, and the names of these modules."""
+    """Returns what the modules of a package and of its rooms define at their top, and the names of these modules."""
     found: set[str] = set()
     for module, path in code_map.modules().items():
-        if module.rpartition(".")[0] == package:
+        if module.startswith(f"{package}."):
             found.add(module.rpartition(".")[2])
         elif module != package:
             continue
