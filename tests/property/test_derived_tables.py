@@ -128,3 +128,22 @@ def _agrees(sink: Sink, line: machine.Timeline) -> None:
     assert run.steps == len({one.step for one in line.steps()})
     spent = sum(cost.cost_nano for cost in sink.costs)
     assert sum(call.cost_nano for call in sink.calls) == spent
+
+
+def test_a_step_that_was_never_begun_after_all_is_gone() -> None:
+    """A worker goes on with the next step. The scheduler, which had not seen that, has ended the first one."""
+    step: dict[str, Any] = {**IDS, "step": "a", "attempt": 1}
+    log: list[ev.Event] = [
+        ev.RunSubmitted(**IDS, ts=1, workflow="wf", version=3, definition={}),
+        ev.StepScheduled(**step, ts=2, seen=1, lane="d", kind="tool", config={}),
+        ev.StepCompleted(**step, ts=3, begun=ev.BegunStep("b", "tool")),
+        ev.StepTimedOut(**step, ts=4, seen=1, timeout_ms=2),
+    ]
+    rows = [list(rows_of(ev.encode(event), seq)) for seq, event in enumerate(log, 1)]
+    sink, folder = Sink(), Folder()
+    seen = []
+    for batch in rows:
+        folder.take(batch)
+        sink.write(folder.flush())
+        seen.append([(one.step, one.status) for one in sink.now()[1]])
+    assert seen == [[], [("a", "scheduled")], [("a", "completed"), ("b", "scheduled")], [("a", "failed")]]
