@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 CHAIN = 10
 STEPS_PER_KILL = 150
+RUN_EVERY_S = 0.02  # what is written while a service starts is read soon after the last kill
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ async def test_trace_and_nats_server_are_killed_while_runs_are_written(
                             await (await log.publish(entry))
                         break
                     await asyncio.sleep(0.05)
+            await asyncio.sleep(RUN_EVERY_S)
 
     with _processes(tmp_path, server, "trace") as processes:
         writing = asyncio.create_task(write())
