@@ -299,8 +299,6 @@ KINDS: Final = {
     },
     "Parts that are away": {
         "log_unavailable": ("NATS can't be reached.", AGAIN),
-        "receiver_away": ("A receiver of OpenTelemetry spans can't be reached.", "Check its address; nothing is lost."),
-        "receiver_busy": ("A receiver of OpenTelemetry spans asks for fewer of them.", "Nothing; it is asked again."),
         "log_full": ("The log has no room.", "Free space on the disk of NATS. What was accepted is safe."),
         "log_lags": ("A replica of the log is behind.", AGAIN),
         "append_refused": ("The log refused an append.", AGAIN),
