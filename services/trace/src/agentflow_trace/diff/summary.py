@@ -73,5 +73,6 @@ def _structure(reply: TraceDiffReply) -> str:
 
 def _first(step: DiffStep) -> str:
     causes = [name for name in ("model", "provider", "prompt", "config", "inputs", "attempts") if name in step.changes]
-    reason = f"with another {' and '.join(causes)}" if causes else "with equal inputs"
+    verb = "differs" if len(causes) == 1 and not causes[0].endswith("s") else "differ"
+    reason = f"where {' and '.join(causes)} {verb}" if causes else "with equal inputs"
     return f"The results part in {name_of(step)}, {reason}."
