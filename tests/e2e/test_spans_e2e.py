@@ -12,7 +12,7 @@ import pytest
 from tests.support.agentctl import AgentCtl, configure
 from tests.support.otlp_receiver import OtlpReceiver, attributes_of
 from tests.support.paths import ROOT
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -98,9 +98,9 @@ def test_the_spans_of_a_run_are_one_tree_with_the_money_of_the_ledger(
         run = client.workflows.submit(PARENT, {"texts": texts})
         finished = client.workflows.wait(run, timeout=2 * PATIENCE_S)
         assert finished.status == "completed", finished.error
-        trace = client.traces.get(run, bodies=True)
-        child = next(step.child_run_id for step in trace.steps if step.child_run_id)
-        inner = client.traces.get(child, bodies=True)
+        child = next(step.child_run_id for step in client.traces.get(run).steps if step.child_run_id)
+        until_now(lambda: all(_is_settled(client.traces.get(one)) for one in (run, child)))  # the ledger follows
+        trace, inner = (client.traces.get(one, bodies=True) for one in (run, child))
 
         deadline = time.monotonic() + 3 * PATIENCE_S
         while len({attributes_of(span)["agentflow.run"] for span in _from_log(receiver, finished.trace_id)}) < 2:
@@ -110,6 +110,12 @@ def test_the_spans_of_a_run_are_one_tree_with_the_money_of_the_ledger(
         _check_money(receiver, finished, trace, inner)
         configure(monkeypatch, tmp_path, stack.grpc, stack.dev_key)
         _check_export(receiver, client, run.run_id, tmp_path)
+
+
+def _is_settled(trace: Any) -> bool:
+    """True if the ledger has each attempt that called a model."""
+    called = {(step.step, step.attempt) for step in trace.steps if step.calls}
+    return called <= {(event.step, event.attempt) for event in trace.events if event.type == "cost.settled"}
 
 
 def _check_tree(receiver: OtlpReceiver, trace_id: str, run: str, child: str) -> None:

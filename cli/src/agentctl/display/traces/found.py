@@ -31,6 +31,6 @@ def summaries(items: Sequence[TraceSummary], orgs: bool = False) -> Any:
     }
     shown = {name: cell for name, cell in columns.items() if name not in _IF_ANY or any(cell(run) for run in items)}
     numbers = ("TIME", "STEPS", "TOKENS", "COST")
-    empty = "no such runs: look further back with --start 7d, or leave a filter out"
+    empty = "no runs in that time: look further back with --start 7d, or leave a filter out"
     less = ("ERROR", "MODELS", "TOKENS", "COST", "STEPS", "TIME")
     return table_of(items, shown, right=numbers, empty=empty, less=less)
