@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, subjects
+from agentflow_common import ids, rpc, subjects, tasks
 from agentflow_common.connections import clickhouse
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
@@ -17,6 +18,7 @@ from agentflow_common.runtime import service
 from agentflow_trace import rebuild
 from agentflow_trace.app import app
 from agentflow_trace.derive import loop, store
+from agentflow_trace.ingest import Ingest
 from agentflow_trace.settings import TraceSettings
 from tests.support import derived
 from tests.support.derived import TS, a_run
@@ -181,3 +183,39 @@ async def _events(world: World) -> list[tuple[Any, ...]]:
         return await client.query("SELECT * FROM events ORDER BY stream, stream_seq, later DESC")
     finally:
         await client.close()
+
+
+async def test_a_run_is_not_derived_without_events_that_clickhouse_lost(world: World) -> None:
+    """They had been acknowledged. The rest of the run waits until they are there."""
+    run = ids.new_run_id()
+    last = await world.publish(a_run(run, TS))
+    async with service.running("trace", world.settings, app):
+        await world.derived_to(last)
+    before = await world.check()
+    client = clickhouse.ClickHouse(world.settings)
+    await client.open()
+    try:
+        await client.command(f"ALTER TABLE events DELETE WHERE stream_seq > {last - 4} SETTINGS mutations_sync = 1")
+        derive = loop.Derive(store.DeriveStore(client), _Ingested(last), lambda _part, _state: None)
+        await derive.prepare()
+        assert derive.derived == last - 4
+        found = await derived.log_rows(world.log)
+        derive.feed(found[-4:])
+        going = asyncio.create_task(derive.run())
+        await asyncio.sleep(1.0)
+        assert (derive.derived, await derived.tables(client)) == (last - 4, before)
+        await tasks.stop([going])
+    finally:
+        await client.close()
+    async with service.running("trace", world.settings, app):
+        await world.derived_to(await world.publish(a_run(ids.new_run_id(), TS + 1)))
+    assert (await world.check()).runs[0] == before.runs[0]
+
+
+class _Ingested(Ingest):
+    """Says that ClickHouse has all events."""
+
+    def __init__(self, seq: int) -> None:
+        self.ingested = seq
+
+    far_behind = False

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from agentflow_common import tasks
-from agentflow_common.errors import DeadlineError
+from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.metrics import trace as metrics
 from agentflow_common.metrics.log import QUEUE_LAG
 from agentflow_trace.derive.fold import Folder
@@ -69,12 +69,14 @@ class Derive:
         if position is None:
             await self._store.drop_all()
             await self._store.note(generation, 0)
+        # rows may have been derived that ClickHouse had acknowledged and then lost
+        position = min(position or 0, await self._store.last())
         self._generation = generation
         self._forget()
         self._folder.clear()
-        self._folder.calls_to = max(position or 0, await self._store.spent_to("llm_calls"))
-        self._folder.costs_to = max(position or 0, await self._store.spent_to("costs"))
-        await self._advance(position or 0)
+        self._folder.calls_to = max(position, await self._store.spent_to("llm_calls"))
+        self._folder.costs_to = max(position, await self._store.spent_to("costs"))
+        await self._advance(position)
 
     def feed(self, batch: Sequence[Row]) -> None:
         """Takes rows that were inserted. Without rows: ClickHouse has inserted some by itself."""
@@ -148,6 +150,9 @@ class Derive:
         if not self._queue or self._queue[0][0].stream_seq > self.derived + 1:
             if self._queue:
                 top = self._queue[0][0].stream_seq - 1
+            top = min(top, await self._store.last())
+            if top <= self.derived:
+                return  # these were acknowledged, and are inserted again
             if top - self.derived > BULK_SEQS:
                 await self._bulk(min(top, self.derived + BULK_SEQS_MAX))
             else:
@@ -173,6 +178,8 @@ class Derive:
         gone = await self._store.older(folder.again(batch))
         missing = folder.missing(batch)
         if missing:
+            if await self._store.last() < to:
+                raise RetryableError("ClickHouse lacks events that it had acknowledged", kind="events_missing")
             before = Folder()
             before.calls_to = before.costs_to = batch[-1].stream_seq  # written long ago
             async for page in self._store.before(missing, batch[0].stream_seq):
