@@ -226,6 +226,7 @@ KINDS: Final = {
         "too_many_waiters": ("The gateway serves as many `WaitRun` calls as it may.", "Poll `GetRun`, or try again."),
         "too_many_watchers": ("The gateway serves as many watchers as it may.", "Poll `GetRun`, or try again."),
         "deadline": ("The call's own deadline passed.", "Allow the call more time."),
+        "events_missing": ("ClickHouse lacks events that it had stored; they are read again.", AGAIN),
         "receiver_away": ("A receiver of spans can't be reached.", AGAIN),
         "receiver_busy": ("A receiver of spans asks to try again.", AGAIN),
         "trace_behind": ("The trace is not there yet.", AGAIN),
