@@ -56,7 +56,9 @@ def diff(
             help="Compare two groups of runs; give it twice: tag:KEY=VALUE, version:2, model:M, since:7d, ...",
         ),
     ] = None,
-    min_runs: Annotated[int, option("The runs that each group needs.", "--min-runs", show_default=True)] = 5,
+    min_runs: Annotated[
+        int, option("The runs that each group needs.", "--min-runs", show_default=True, min=1, max=500)
+    ] = 5,
     costs: Annotated[bool, flag("Show which steps changed the cost.", "--costs")] = False,
     latency: Annotated[bool, flag("Show which steps changed the time.", "--latency")] = False,
     outputs: Annotated[bool, flag("Show how outputs differ.", "--outputs")] = False,

@@ -14,6 +14,7 @@ from agentctl.display import replays
 from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError
 from agentctl.groups import RemoteGroup
+from agentctl.listing import LIMIT_MAX
 from agentctl.options import ByWorkflow, Since, Until, flag, option
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def replay(
     until: Until = "",
     workflow: ByWorkflow = "",
     status: Annotated[str, option("Only runs in this state.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="The most runs of --all.")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="The most runs of --all.")] = 1_000,
     output: Output = Format.TABLE,
 ) -> None:
     """Take the decisions of a run again and find where they differ. Exit code 1: a replay diverged."""
