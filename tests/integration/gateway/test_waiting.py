@@ -14,7 +14,7 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from agentflow_gateway.api import door
+from agentflow_common.metrics import calls
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.grpc_services.run_answers import RunAnswers
 from agentflow_sdk import DeadlineExceededError, NotFoundError
@@ -116,7 +116,7 @@ async def test_each_of_several_waits_has_its_own_answer(gateway: GatewayUnderTes
 
 async def test_the_clients_waits_that_begin_together_are_one_call(gateway: GatewayUnderTest) -> None:
     runs = [(await gateway.submit()).run_id for _ in range(4)]
-    served = door.ACTIVE.labels("WaitRuns")._sum.get
+    served = calls.GRPC_STREAM_SECONDS.labels("WaitRuns")._sum.get
     async with gateway.client() as client:
         waits = [asyncio.create_task(client.workflows.wait(run, timeout=PATIENCE_S)) for run in runs]
         await asyncio.sleep(0.1)
