@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,21 @@ def _rows(run: str, at: int, first: int) -> list[Row]:
     return [rows.of("AF_EVENTS", entry.subject, entry.data, seq, at) for seq, entry in enumerate(a_run(run, at), first)]
 
 
-async def test_old_bodies_and_derived_rows_expire_and_new_ones_stay(tmp_path: Path) -> None:
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[ClickHouse]:
     client = ClickHouse(TraceSettings(clickhouse_path=str(tmp_path)))
     await client.open()
     await migrate(client, package_files.find(app.__file__, "migrations"))
+    yield client
+    await client.close()
+
+
+async def test_old_bodies_and_derived_rows_expire_and_new_ones_stay(client: ClickHouse) -> None:
     now = round(time.time() * 1000)
     old = _rows("run_old", now - 10 * 86_400_000, 1)
     new = _rows("run_new", now, 1 + len(old))
     store, derive, expiry = Store(client), DeriveStore(client), ExpiryStore(client)
-    await store.insert([*old, *new])
+    await store.insert([*old, *new], 0)
     await derive.write(fold([*old, *new]))
 
     async def left() -> list[int]:
@@ -60,4 +67,3 @@ async def test_old_bodies_and_derived_rows_expire_and_new_ones_stay(tmp_path: Pa
     await expiry.apply(0, 0)
     queries = await client.query("SELECT create_table_query FROM system.tables WHERE database = currentDatabase()")
     assert not [sql for (sql,) in queries if "toIntervalDay" in sql]
-    await client.close()
