@@ -61,7 +61,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     queries = QueryHandlers(QueryStore(clickhouse), derive, streams[0], handlers.open)
     series = SeriesHandlers(SeriesStore(clickhouse), handlers.open)
     spans = SpanHandlers(run_spans, handlers.open)
-    diff = DiffHandlers(store, GroupStore(clickhouse), streams[0], derive, handlers.opened)
+    diff = DiffHandlers(store, GroupStore(clickhouse), streams[0], derive, handlers.ready)
     context.health.set_part("clickhouse", "opening")
     try:
         verbs = (handlers, explain, queries, series, diff, spans)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from agentflow_common import rpc, subjects
-from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
+from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.rpc.bus import Route
 from agentflow_common.rpc.traces.groups import RUNS_MAX
 from agentflow_trace.derive.loop import Derive
@@ -18,18 +19,25 @@ from agentflow_trace.diff.store_groups import GroupStore
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.store import Store
 
-WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min_seq`
+WAIT_S_MAX: Final = 9.0  # for the derived tables to have what the events have
 
 
 class DiffHandlers:
-    """Answers from the start on. A question that comes before ClickHouse is open waits for it."""
+    """ready: returns once ClickHouse is open and holds AF_EVENTS up to a sequence."""
 
-    def __init__(self, store: Store, groups: GroupStore, events: Ingest, derive: Derive, opened: asyncio.Event) -> None:
+    def __init__(
+        self,
+        store: Store,
+        groups: GroupStore,
+        events: Ingest,
+        derive: Derive,
+        ready: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._groups = groups
         self._events = events
         self._derive = derive
-        self._opened = opened
+        self._ready = ready
 
     def routes(self) -> list[Route]:
         return [(rpc.TRACE_DIFF, self.diff), (rpc.TRACE_GROUPS, self.groups)]
@@ -63,15 +71,6 @@ class DiffHandlers:
         a = await self._record(request.org, request.a)
         b = a if request.b == request.a else await self._record(request.org, request.b)
         return await asyncio.to_thread(compare, a, b, values=request.values)
-
-    async def _ready(self, min_seq: int) -> None:
-        try:
-            async with asyncio.timeout(WAIT_S_MAX):
-                await self._opened.wait()
-        except TimeoutError as error:
-            raise RetryableError("ClickHouse is not open yet; see /readyz of trace", kind="trace_starting") from error
-        if min_seq > 0:
-            await self._events.wait_for(min_seq, WAIT_S_MAX)
 
     async def _record(self, org: str, run: str) -> RunRecord:
         rows = await self._store.run_rows(org, run)
